@@ -10,7 +10,7 @@
 
     train            trains a flow by exact maximum likelihood
     load, save       read and write model files, which every command takes
-    convert          makes a flow of one of zuko, nflows, normflows or sbi, or of a module of your own
+    convert          makes a flow of one of zuko, nflows, normflows, FrEIA or sbi, or of a module of your own
     export           writes the folder of a model, checked, and opens it
     check            compares a folder with its test vectors again
     ExportedFlow     opens a folder; NumPy and ONNX Runtime are all that it needs
@@ -55,9 +55,9 @@ def convert(flow: object, *, context: "Tensor | None" = None, reference: "Refere
     said by `lunet_export.importers.convert`.
 
     Args:
-        flow: Flow, distribution or transform of nflows, normflows, zuko or `torch.distributions`, or a density
-            estimator of sbi. With `reference`: layers of `lunet_export.layers` from data to latent, a `Chain` or a
-            `Flow`.
+        flow: Flow, distribution or transform of nflows, normflows, zuko or `torch.distributions`, a flow of FrEIA, or
+            a density estimator of sbi. With `reference`: layers of `lunet_export.layers` from data to latent, a
+            `Chain` or a `Flow`.
         context: Context that a conditional flow is fixed to, (C,) or (1, C).
         reference: Your module or a method of it, x (N, D) -> z (N, D) and log|det dz/dx| (N,), or log p(x) (N,) in
             nats.

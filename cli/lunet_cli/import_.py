@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from lunet_export.importers import Imported, Part
 
 
-Library = StrEnum("Library", ["nflows", "normflows", "sbi", "zuko"])
+class Library(StrEnum):
+    """The libraries whose flows are read, by the names of their packages."""
+
+    FREIA = "FrEIA"
+    NFLOWS = "nflows"
+    NORMFLOWS = "normflows"
+    SBI = "sbi"
+    ZUKO = "zuko"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class OriginOptions:
 
 
 def import_(
-    library: Annotated[Library, Argument(help="Library of the flow.")],
+    library: Annotated[Library, Argument(help="Library of the flow.", case_sensitive=False)],
     source: Annotated[
         str,
         Argument(

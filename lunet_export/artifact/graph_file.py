@@ -14,7 +14,6 @@ OPERATORS = frozenset(
     [
         "Abs",
         "Add",
-        "And",
         "Cast",
         "Clip",
         "Concat",
@@ -44,11 +43,11 @@ OPERATORS = frozenset(
         "Sign",
         "Sin",
         "Slice",
-        "Softmax",
         "Split",
         "Sqrt",
         "Sub",
         "Tanh",
+        "Transpose",
         "Where",
     ]
 )

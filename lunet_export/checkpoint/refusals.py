@@ -11,6 +11,7 @@ from lunet_export.errors import CheckpointError, brief
 
 #: Patterns of the keys of other libraries.
 _OTHERS = {
+    "FrEIA": re.compile(r"(^|\.)module_list\.\d+\."),
     "nflows": re.compile(r"(^|\.)_transform\._transforms\.\d"),
     "normflows": re.compile(r"(^|\.)flows\.\d+\.|(^|\.)q0\."),
     "zuko": re.compile(r"(^|\.)transform\.transforms\.\d"),
@@ -79,5 +80,5 @@ def no_model(content: Mapping[Any, Any], path: Path, layouts: Sequence[Layout]) 
         )
     return CheckpointError(
         f"{_WANTED}; the keys of {path} are neither (first: {first}). "
-        "Import flows of nflows, normflows, sbi and zuko with: lunet-export import"
+        "Import flows of FrEIA, nflows, normflows, sbi and zuko with: lunet-export import"
     )

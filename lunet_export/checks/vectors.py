@@ -40,6 +40,7 @@ _AT_ONCE = 32
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
 #: For a mixture: least rows of the density of all classes, and of one; plain rows of z per class.
 _LEAST_ROWS, _LEAST_A_CLASS, _PLAIN_ROWS_PER_CLASS = 8, 2, 4
+_NEAR_THE_END = 0.9
 _BISECTIONS = 30  # as near to a border as float32 can be
 
 
@@ -74,8 +75,9 @@ def build(
 def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array | None) -> Vectors:
     model = RoundingModel(weights, dtype, products)
     count, scales = (_FEW_ROWS, _TAIL_SCALES[::2]) if model.expensive else (_PLAIN_ROWS, _TAIL_SCALES)
-    plain = noise.normal(seed, range(count), weights.dim)
+    plain = with_a_row(weights, noise.normal(seed, range(count), weights.dim))
     tails = np.array(scales)[:, None] * noise.normal(seed, range(count, count + len(scales)), weights.dim)
+    tails = with_a_row(weights, tails)
     context = _contexts(weights, dtype, seed, range(count))
     if examples is None or context is not None:
         examples = interior(weights, reference.decode(weights, plain, context))
@@ -142,7 +144,7 @@ def _decided(weights: Chain, model: RoundingModel, dtype: str, seed: int, rows: 
     for first in range(rows.start, rows.stop, _AT_ONCE):
         some = range(first, min(first + _AT_ONCE, rows.stop))
         context = _contexts(weights, dtype, seed, some)
-        x = reference.decode(weights, noise.normal(seed, some, weights.dim), context)
+        x = reference.decode(weights, with_a_row(weights, noise.normal(seed, some, weights.dim)), context)
         found.append(model.by_rounding(model.clamp(rounded(interior(weights, x), dtype)), context))
     return np.concatenate(found)
 
@@ -224,6 +226,12 @@ def validate_digits(name: str, values: Array, tolerance: Array, dtype: str) -> N
         )
 
 
+def with_a_row(weights: Chain, z: Array) -> Array:
+    """Return latent rows moved to where every number has a row, away from the ends: those may be at infinity."""
+    low, high = weights.latents
+    return np.clip(z, _NEAR_THE_END * low, _NEAR_THE_END * high)
+
+
 def interior(weights: Chain, x: Array) -> Array:
     """Return rows of the model half a grey level or more inside the domain; vectors are unchanged."""
     p = weights.preprocessing
@@ -247,7 +255,7 @@ def _build_mixture(
     each = max(_LEAST_A_CLASS, -(-_LEAST_ROWS // count))
     plain = noise.normal(seed, range(_PLAIN_ROWS_PER_CLASS), dim)
     rows = range(_PLAIN_ROWS_PER_CLASS, _PLAIN_ROWS_PER_CLASS + len(scales))
-    tails = rounded(np.array(scales)[:, None] * noise.normal(seed, rows, dim), dtype)
+    tails = np.array(scales)[:, None] * noise.normal(seed, rows, dim)
     own = [_rows(flow, each, seed, known) for flow, known in zip(mixture.components, examples, strict=True)]
     data = [_clamped(mixture, part, dtype) for part in own]
     x = np.concatenate([*data, _between(mixture, np.stack([part[0] for part in data]), dtype)])
@@ -255,9 +263,10 @@ def _build_mixture(
     for flow, rows_of_class in zip(mixture.components, data, strict=True):
         model = RoundingModel(flow, dtype, products)  # holds inverses, so one class at a time
         tf32 = model.with_products(TF32) if products == "float32" else None
-        fitting = tails[_fitting(sampled(flow, tails, model, None)[0], dtype)]
+        far = rounded(with_a_row(flow, tails), dtype)
+        fitting = far[_fitting(sampled(flow, far, model, None)[0], dtype)]
         latents = reference.encode(flow, rows_of_class)[0]
-        z = np.concatenate([rounded(plain, dtype), fitting, rounded(latents, dtype)])
+        z = np.concatenate([rounded(with_a_row(flow, plain), dtype), fitting, rounded(latents, dtype)])
         sampling.append(sampled(flow, z, model, tf32)[0])
         log_probs.append(reference.log_prob(flow, x))
         tolerances.append(model.density(x)["log_prob"])
@@ -296,7 +305,7 @@ def _validate_vectors(vectors: MixtureVectors, dtype: str, *, shorter: bool) -> 
 def _rows(flow: Chain, n: int, seed: int, known: Array | None) -> Array:
     if known is not None and len(known):
         return known[:n].astype(np.float64)
-    return interior(flow, reference.decode(flow, noise.normal(seed, range(n), flow.dim)))
+    return interior(flow, reference.decode(flow, with_a_row(flow, noise.normal(seed, range(n), flow.dim))))
 
 
 def _between(mixture: Mixture[Chain], rows: Array, dtype: str) -> Array:

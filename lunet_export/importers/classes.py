@@ -34,4 +34,4 @@ def first_known(thing: object, known: Container[str]) -> str | None:
 
 
 #: Packages whose flows are read; PyTorch's own transforms are read like zuko's.
-LIBRARIES = ("glasflow", "nflows", "normflows", "sbi", "zuko")
+LIBRARIES = ("FrEIA", "glasflow", "nflows", "normflows", "sbi", "zuko")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lunet_export.errors import BadInputError
-from lunet_export.importers import nflows, normflows, sbi, zuko
+from lunet_export.importers import freia, nflows, normflows, sbi, zuko
 from lunet_export.importers.classes import LIBRARIES, library_of, names
 from lunet_export.importers.own import OwnLayers, Reference
 from lunet_export.importers.own import read as read_own
@@ -19,6 +19,7 @@ from lunet_export.layers import Chain
 from lunet_export.torch_layers import Flow
 
 _READERS = {
+    "FrEIA": freia.read,
     "glasflow": nflows.read,
     "nflows": nflows.read,
     "normflows": normflows.read,
@@ -47,10 +48,10 @@ class Imported:
 def convert(flow: object, *, context: Tensor | None = None, reference: Reference | None = None) -> Flow:
     """Return a flow whose log p(x) and x -> z are those of another library's flow or transform.
 
-    Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, and density
-    estimators of sbi, all in evaluation mode; the object is not changed. A diagonal normal base joins the layers, so
-    that z is standard normal; a transform alone gets the base N(0, I). The result has been compared with the object
-    itself in float64 (`read`), and has the object's own dtype.
+    Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, flows of
+    FrEIA and density estimators of sbi, all in evaluation mode; the object is not changed. A diagonal normal base joins
+    the layers, so that z is standard normal; a transform alone, as all of FrEIA's are, gets the base N(0, I). The
+    result has been compared with the object itself in float64 (`read`), and has the object's own dtype.
 
     A conditional flow stays conditional: `Flow.given` takes contexts (N, C), those that the object itself takes, before
     any embedding. With `context` it is fixed to one context, and becomes a flow without any.

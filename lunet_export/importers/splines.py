@@ -61,19 +61,20 @@ class Splines:
         Args:
             divisor: What the library divides widths and heights by.
         """
-        bins, theirs, ours = self.bins, 2 * self.bins + self.slopes, 3 * self.bins + 1
+        bins, theirs, ours = self.bins, 2 * self.bins + self.slopes, 3 * (self.bins + 1)
         count = len(self.ends)
         matrix, shift = np.zeros((count, ours, count, theirs)), np.zeros((count, ours))
         one = log(exp(1 - self.least[2]) - 1)  # whose slope is 1
         for column, ends in enumerate(self.ends):
             block = matrix[column, :, column]
-            block[: 2 * bins, : 2 * bins] = np.eye(2 * bins) / divisor
+            block[: 2 * bins + 2, : 2 * bins] = for_knots(np.eye(2 * bins), bins) / divisor
             for knot in range(bins + 1):
+                row = 2 * bins + 2 + knot
                 if knot in (0, bins) and ends == ONE:
-                    shift[column, 2 * bins + knot] = one
+                    shift[column, row] = one
                     continue
                 place = (0 if knot == bins and ends == TIED else knot) - (self.slopes == bins - 1)
-                block[2 * bins + knot, 2 * bins + place] = 1.0
+                block[row, 2 * bins + place] = 1.0
         return matrix.reshape(count * ours, count * theirs), shift.ravel()
 
     def layers(self, dim: int, inputs: Indices, changed: Indices, network: Network, divisor: float = 1.0) -> Layers:
@@ -107,6 +108,11 @@ class Splines:
         return self.layers(dim, np.arange(0), changed, constant(numbers.ravel()))
 
 
+def for_knots(rows: Array, bins: int) -> Array:
+    """Return rows of K widths and K heights with the last of each repeated, for the last knot."""
+    return np.insert(rows, [bins, 2 * bins], rows[[bins - 1, 2 * bins - 1]], axis=0)
+
+
 def constant(numbers: Array) -> Network:
     """Return the network without inputs that gives these numbers."""
     return (Dense(np.zeros((len(numbers), 0)), numbers),)
@@ -125,8 +131,9 @@ def from_knots(x: Array, y: Array, slopes: Array) -> tuple[RationalQuadratic, Ar
     least = float(slopes.min() / 2)
     spline = RationalQuadratic(x.shape[1] - 1, low, high, "identity", 0.0, 0.0, least)
     grown = slopes - least
-    logits = [np.log(np.diff(knots)) for knots in (x, y)]
-    return spline, np.concatenate([*logits, grown + np.log(-np.expm1(-grown))], axis=1)
+    logits = np.concatenate([np.log(np.diff(knots)) for knots in (x, y)], axis=1)
+    logits = for_knots(logits.T, spline.bins).T
+    return spline, np.concatenate([logits, grown + np.log(-np.expm1(-grown))], axis=1)
 
 
 def divisor_of(network: Foreign) -> float:

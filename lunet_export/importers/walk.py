@@ -1,17 +1,20 @@
 """One layer of another library, by a table of the classes that are carried."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from torch import Tensor
 
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.parts import Foreign, Layers, Part, Refused
 
+#: What layers are given beside themselves.
+C = TypeVar("C")
 Reader = Callable[[Foreign, Tensor | None], Layers]
 Table = Mapping[str, Reader]
 
 
-def leaf(thing: object, path: str, table: Table, context: Tensor | None) -> Part:
+def leaf(thing: object, path: str, table: Mapping[str, Callable[[Foreign, C], Layers]], context: C) -> Part:
     """Return what a layer becomes, by its class's entry in the table, or why it is not supported."""
     kind, known = type(thing).__name__, first_known(thing, table)
     where = path or "the transform itself"

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import ComposeTransform
 
-from lunet_export.importers import contexts, matrices, networks, splines, torch_transforms
+from lunet_export.importers import bases, contexts, matrices, networks, splines, torch_transforms
 from lunet_export.importers.autoregressive import conditional, coupling, interleaved
 from lunet_export.importers.classes import first_known, names
 from lunet_export.importers.parts import Foreign, Given, Layers, Part, Reading, Refused, inverted_parts
@@ -69,7 +69,7 @@ def read(
     transform = _of_lazy(flow.transform, _walk(flow.transform, "transform", vector))
     return Reading(
         transform=transform,
-        base=base if isinstance(base, Part) else leaf(base, "base", torch_transforms.BASES, None),
+        base=base if isinstance(base, Part) else leaf(base, "base", bases.OF_TORCH, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         given=contexts.given(transform, embedding, width),
         forward=lambda x, c: _call(_built(flow.transform, seen(c)), x),
@@ -84,7 +84,7 @@ def _transformed(flow: Foreign) -> Reading:
     whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
     return Reading(
         transform=inverted_parts([part for parts in inside for part in parts]),
-        base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
+        base=leaf(flow.base_dist, "base_dist", bases.OF_TORCH, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         given=Given(),
         forward=lambda x, c: _call(whole.inv, x),
@@ -158,7 +158,9 @@ _UNBUILT = (RuntimeError, AttributeError, AssertionError, TypeError, ValueError)
 
 def _unbuilt(context: Tensor | None, error: Exception) -> str:
     said = (str(error).splitlines() or [type(error).__name__])[0][:100]
-    return f"it cannot be built {'without a' if context is None else 'with this'} context: {said}"
+    if context is not None:
+        return f"it cannot be built with this context: {said}"
+    return f"it cannot be built without a context: {said}; give `context` to fix the flow to one"
 
 
 def _lu(transform: Foreign, context: Tensor | None) -> Layers:
@@ -228,7 +230,8 @@ def _elementwise(owner: Foreign, context: Tensor | None) -> Layers:
 def _splines(dim: int, inputs: Indices, changed: Indices, network: Network, spline: RationalQuadratic) -> Layers:
     """Return the layer whose network gives bins and inner slopes of a column; the end slopes are e^0."""
     theirs = 3 * spline.bins - 1
-    pad = np.insert(np.eye(theirs), [2 * spline.bins, theirs], 0.0, axis=0)
+    sizes = splines.for_knots(np.eye(theirs)[: 2 * spline.bins], spline.bins)
+    pad = np.concatenate([sizes, np.pad(np.eye(theirs)[2 * spline.bins :], ((1, 1), (0, 0)))])
     matrix = np.kron(np.eye(len(changed)), pad)
     if networks.leaving(network) != matrix.shape[1]:
         raise Refused(f"its network gives {networks.leaving(network)} numbers, not {matrix.shape[1]}")
@@ -259,12 +262,17 @@ def _spline_of(owner: Foreign) -> RationalQuadratic | None:
     turn = bound if shifts and first_known(shifts[0], ("zuko.CircularShiftTransform",)) else 0.0
     bins, tails = shapes[0][0], "box" if turn else "identity"
     found = RationalQuadratic(bins, -bound, bound, tails, limit=limit, turn=turn)
-    padded = np.concatenate([*numbers[:2], np.pad(numbers[2], ((0, 0), (1, 1)))], axis=1)
-    theirs = np.stack([array(part) for part in (inner.horizontal, inner.vertical, inner.derivatives)], axis=1)
+    padded = [np.pad(part, ((0, 0), ends)) for part, ends in zip(numbers, _PADDED, strict=True)]
+    ours = found.table(np.concatenate(padded, axis=1))
+    theirs = np.stack([array(part)[:, :-1] for part in (inner.horizontal, inner.vertical, inner.derivatives)], axis=1)
     same_turn = not shifts or (turn and shifts[0].bound == bound)
-    if not same_turn or not np.allclose(found.table(padded)[:, 0], theirs, rtol=1e-10, atol=1e-10):
+    if not same_turn or not np.allclose(ours[:, 0, ::2], theirs, rtol=1e-10, atol=1e-10):
         raise Refused("its univariate transform is not the spline of these numbers that zuko's own class makes")
     return found
+
+
+#: Where zeros are added to numbers of zuko's: behind widths and heights, and around the inner slopes.
+_PADDED = ((0, 1), (0, 1), (1, 1))
 
 
 def _knots(transform: Foreign, context: Tensor | None) -> Layers:

@@ -80,6 +80,10 @@ class AffineTransformer(Transformer):
     def count(self) -> int:
         return self.scale.counts
 
+    @property
+    def mixes(self) -> bool:
+        return self.scale.centred
+
     def places(self, columns: Indices, count: int) -> Indices:
         return columns if self.count == 1 else np.concatenate([columns, count + columns])
 
@@ -99,7 +103,7 @@ class AffineTransformer(Transformer):
         if self.count == 1:
             return _Nodes(track, None, numbers, count)
         shift, u = g.split(numbers, [count, count])
-        return _Nodes(track, self.scale.nodes(g, u), shift, count)
+        return _Nodes(track, self.scale.nodes(g, u, count), shift, count)
 
     def validate(self, where: str) -> None:
         self.scale.validate(where)

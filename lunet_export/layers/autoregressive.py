@@ -26,6 +26,8 @@ from lunet_export.layers.transformer import Transformer
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+_ROUNDED = 2.0**-50  # by which an end of a box may be off after it was scaled and scaled back
+
 
 @dataclass(frozen=True)
 class Autoregressive(Layer):
@@ -107,14 +109,16 @@ class Autoregressive(Layer):
         return bool(self.boxed.any())
 
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
-        """Return the box itself: the layer maps it onto itself."""
+        """Return the box itself, which the layer maps onto itself; its ends may be rounded."""
         del forward
-        return low, high
+        least, most = self._ends()
+        boxed = np.isfinite(most)
+        return np.where(boxed, least, low), np.where(boxed, most, high)
 
     def fills(self, low: Array, high: Array) -> bool:
         """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
-        least, most = self._ends()
-        return bool(((low == least) & (high == most))[self.changed].all())
+        ends = zip((low, high), self._ends(), strict=True)
+        return all(np.allclose(end[self.changed], own[self.changed], rtol=_ROUNDED, atol=0.0) for end, own in ends)
 
     @property
     def takes_context(self) -> int:
@@ -230,9 +234,14 @@ class Autoregressive(Layer):
         leaving = len(self.changed) * self.transformer.count
         networks.validate(self.network, len(self.inputs), leaving, where)
         try:
-            _ = self.levels  # raises where columns wait for each other
+            levels = self.levels  # raises where columns wait for each other
         except CheckpointError as error:
             raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
+        if self.transformer.mixes and len(levels) > 1:
+            raise CheckpointError(
+                "Expected columns that are found together, since their functions depend on the numbers of all of them; "
+                f"got {len(levels)} levels: {where}."
+            )
 
 
 @dataclass(frozen=True)

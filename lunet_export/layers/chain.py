@@ -20,11 +20,13 @@ from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
 from lunet_export.layers.lu import LU
+from lunet_export.layers.normal_cdf import normal_cdf
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
 L = TypeVar("L", bound=Layer)
 
+_MOST_LEFT_OUT = 1e-4  # of N(0, 1), in each latent column
 _MANY = 4e7  # products per row and pass from which tolerances take seconds per row
 
 
@@ -123,8 +125,8 @@ class Chain:
     """A chain holds the layers of a flow.
 
     Raises:
-        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last does not
-            reach all of R^D, so that what it gives cannot be normal.
+        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last leaves
+            more of R^D out than `latents` allows, so that what it gives cannot be normal.
     """
 
     dim: int
@@ -138,8 +140,7 @@ class Chain:
         self._validate_context()
         for number, layer in enumerate(self.layers):
             layer.validate(self.dim, self.kind.place(self, number))
-        domain = self.domain  # raises where there is none
-        if domain and self.preprocessing:
+        if self.domain and self.preprocessing:  # the domain raises where there is none
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
     def _validate_context(self) -> None:
@@ -284,12 +285,26 @@ class Chain:
                 state.update(np.ascontiguousarray(part, dtype=kind).tobytes())
         return state.hexdigest()
 
-    @cached_property
+    @property
     def domain(self) -> Domain | None:
-        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D.
+        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D."""
+        return self._borders[0]
+
+    @property
+    def latents(self) -> Interval:
+        """Return between which latent numbers every one has a row, (D,) each: nearly always -infinity and infinity.
+
+        Some flows have a uniform base that reaches a little beyond their layers. Up to 1e-4 of N(0, 1) may have no row
+        in each column; sampling takes such numbers for the nearest that have one.
+        """
+        return self._borders[1]
+
+    @cached_property
+    def _borders(self) -> tuple[Domain | None, Interval]:
+        """Return `domain` and `latents`.
 
         Raises:
-            CheckpointError: if these rows are no box, or the last layer does not reach all of R^D.
+            CheckpointError: if the domain is no box, or the last layer leaves more latent numbers out.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
@@ -316,10 +331,10 @@ class Chain:
                 if np.isfinite(low).any() or np.isfinite(high).any():
                     raise self._short_of_latents(number - 1)  # a map of all rows reaches fewer from a part of them
                 columns = None
-        if np.isfinite(low).any() or np.isfinite(high).any():
+        if (normal_cdf(low) + normal_cdf(-high) > _MOST_LEFT_OUT).any():
             raise self._short_of_latents(len(self.layers) - 1)
         found = Domain(*domain, closed, *within)
-        return found if found.bounded else None
+        return (found if found.bounded else None), (low, high)
 
     def _short_of_latents(self, number: int) -> CheckpointError:
         return CheckpointError(

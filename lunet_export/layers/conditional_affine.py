@@ -92,7 +92,7 @@ class ConditionalAffine(Layer):
 
     def _log_scale(self, track: Track, source: Value, last: Dense) -> Value:
         u = track.g.gemm(source, last.weight[track.g.dim :], last.bias[track.g.dim :])
-        return self.scale.nodes(track.g, u)
+        return self.scale.nodes(track.g, u, track.g.dim)
 
     def arrays(self) -> list[NDArray[Any]]:
         return list(networks.arrays(self.network))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError, NarrowDtypeError
+from lunet_export.layers.arctangent import atan_nodes
 from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Value, exponential
 from lunet_export.layers.softplus import softplus
@@ -26,6 +27,13 @@ class ScaleMap:
     sigmoid              1 / (1 + e^-(u + offset)) + floor
     reciprocal-sigmoid   1 + e^-(u + offset)
     soft-exp             e^(u / (1 + |u| / offset)), between e^-offset and e^offset
+    atan                 e^(offset atan u)
+    tanh                 e^(offset tanh u), between e^-offset and e^offset
+    centred-atan         that of `atan`, divided by the geometric mean of a row's scales: their product is 1
+    centred-tanh         the same of `tanh`
+
+    Rounding errors of log s, in units: 4 max(1, |log s|); of `softplus` also those of a small scale over the scale, of
+    `tanh` also 4 |offset|, and of those that are centred also the mean of all these over the row.
     """
 
     kind: str
@@ -33,19 +41,20 @@ class ScaleMap:
     floor: float = 0.0
 
     def log(self, u: Array, errors: Errors = EXACT) -> Array:
-        """Return log s for the network's u."""
-        log_scale = _SCALES[self.kind].log(u, self)
-        return errors.value(log_scale, lambda: of_elementwise(log_scale) + self._lost(u))
+        """Return log s for the network's u, (N, C) of all the columns that the layer changes."""
+        kind = _SCALES[self.kind]
+        log_scale = kind.log(u, self)
 
-    def _lost(self, u: Array) -> Array | float:
-        """Return the error that a rounded scale, which may be small, makes in its logarithm."""
-        if self.kind != "softplus":
-            return 0.0
-        value = softplus(u)
-        return of_elementwise(value) / (value + self.floor)
+        def size() -> Array:
+            return of_elementwise(log_scale) + kind.lost(u, self)
 
-    def nodes(self, g: Graph, u: Value) -> Value:
-        """Write the nodes of log s into a graph.
+        if not self.centred:
+            return errors.value(log_scale, size)
+        centred = log_scale - log_scale.mean(axis=-1, keepdims=True)
+        return errors.value(centred, lambda: size() + size().mean(axis=-1, keepdims=True))
+
+    def nodes(self, g: Graph, u: Value, count: int) -> Value:
+        """Write the nodes of log s into a graph, for the numbers u [batch, count] of all columns that change.
 
         Raises:
             NarrowDtypeError: if the floor is no number of the graph's dtype, so that s could be 0 there.
@@ -56,7 +65,16 @@ class ScaleMap:
                 f"Expected scales with a floor of at least {tiny:.1e} in {g.dtype}; got {self.floor:.1e}.",
                 "Export with `dtype='float64'`.",
             )
-        return _SCALES[self.kind].nodes(g, u, self)
+        kind = _SCALES[self.kind]
+        log_scale = kind.nodes(g, u, self)
+        if not self.centred:
+            return log_scale
+        return g.node("Sub", log_scale, g.node("Mul", g.sum_columns(log_scale, keep=True), 1 / count))
+
+    @property
+    def centred(self) -> bool:
+        """Return whether the scale of a column depends on the numbers u of the others."""
+        return self.kind.startswith(_CENTRED)
 
     @property
     def counts(self) -> int:
@@ -82,8 +100,17 @@ class ScaleMap:
 
 @dataclass(frozen=True)
 class _Scale:
+    """A scale has its logarithm, its nodes, and the error that it adds to that of an elementwise function."""
+
     log: Callable[[Array, ScaleMap], Array]
     nodes: Callable[[Graph, Value, ScaleMap], Value]
+    lost: Callable[[Array, ScaleMap], Array | float] = lambda u, scale: 0.0
+
+
+def _softplus_lost(u: Array, scale: ScaleMap) -> Array:
+    """Return the error that a rounded scale, which may be small, makes in its logarithm."""
+    value = softplus(u)
+    return of_elementwise(value) / (value + scale.floor)
 
 
 def _softplus_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
@@ -109,12 +136,23 @@ def _soft_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
     return g.node("Div", u, g.node("Add", g.node("Mul", g.node("Abs", u), 1 / scale.offset), 1.0))
 
 
+_ATAN = _Scale(lambda u, scale: scale.offset * np.arctan(u), lambda g, u, scale: atan_nodes(g, u, scale.offset))
+_TANH = _Scale(
+    lambda u, scale: scale.offset * np.tanh(u),
+    lambda g, u, scale: g.node("Mul", g.node("Tanh", u), scale.offset),
+    lambda u, scale: 4 * abs(scale.offset),  # an error of the tanh, which is at most 1, times the offset
+)
+_CENTRED = "centred-"
 _SCALES: dict[str, _Scale] = {
     "none": _Scale(lambda u, scale: np.zeros_like(u), lambda g, u, scale: u),
     "exp": _Scale(lambda u, scale: u, lambda g, u, scale: u),
-    "softplus": _Scale(lambda u, scale: np.log(softplus(u) + scale.floor), _softplus_nodes),
+    "softplus": _Scale(lambda u, scale: np.log(softplus(u) + scale.floor), _softplus_nodes, _softplus_lost),
     "sigmoid": _Scale(_sigmoid_log, _sigmoid_nodes),
     "reciprocal-sigmoid": _Scale(lambda u, scale: softplus(-u - scale.offset), _reciprocal_nodes),
     "soft-exp": _Scale(lambda u, scale: u / (1 + np.abs(u) / scale.offset), _soft_nodes),
+    "atan": _ATAN,
+    "tanh": _TANH,
+    f"{_CENTRED}atan": _ATAN,
+    f"{_CENTRED}tanh": _TANH,
 }
 SCALES = tuple(_SCALES)

@@ -78,6 +78,11 @@ class Transformer(ABC):
         """
 
     @property
+    def mixes(self) -> bool:
+        """Return whether the function of a column depends on the numbers of the others too."""
+        return False
+
+    @property
     def interval(self) -> tuple[float, float]:
         """Return the ends of the numbers that f maps onto themselves and changes; it may pass all others."""
         return EVERYWHERE

@@ -45,12 +45,20 @@ def scale_and_shift(found: Tensor, scale: ScaleMap) -> tuple[Tensor, Tensor]:
     return _LOG_SCALES[scale.kind](u, scale), shift
 
 
+def _centred(log_scale: Tensor) -> Tensor:
+    return log_scale - log_scale.mean(-1, keepdim=True)
+
+
 _LOG_SCALES: dict[str, Callable[[Tensor, ScaleMap], Tensor]] = {
     "exp": lambda u, scale: u,
     "soft-exp": lambda u, scale: u / (1 + u.abs() / scale.offset),
     "softplus": lambda u, scale: (-functional.logsigmoid(-u) + scale.floor).log(),
     "sigmoid": lambda u, scale: (torch.sigmoid(u + scale.offset) + scale.floor).log(),
     "reciprocal-sigmoid": lambda u, scale: -functional.logsigmoid(u + scale.offset),
+    "atan": lambda u, scale: scale.offset * u.atan(),
+    "tanh": lambda u, scale: scale.offset * u.tanh(),
+    "centred-atan": lambda u, scale: _centred(scale.offset * u.atan()),
+    "centred-tanh": lambda u, scale: _centred(scale.offset * u.tanh()),
 }
 
 
@@ -59,14 +67,14 @@ class SplineTensors(TensorFunctions):
 
     def __init__(self, numbers: Tensor, spline: RationalQuadratic) -> None:
         self._spline, bins = spline, spline.bins
-        u = numbers.reshape(len(numbers), -1, spline.count)
-        shares, slopes = u.split([2 * bins, bins + 1], dim=-1)
+        u = numbers.reshape(len(numbers), -1, 3, bins + 1)
+        shares, slopes = u[..., :2, :-1], u[..., 2, :]
         if spline.limit:
             shares = shares / (1 + 2 * shares.abs() / spline.limit)
             self._slopes = (slopes / (1 + slopes.abs() / spline.limit)).exp()
         else:
             self._slopes = spline.least_slope - functional.logsigmoid(-slopes)
-        widths, heights = (part.softmax(-1) for part in shares.chunk(2, dim=-1))
+        widths, heights = shares.softmax(-1).unbind(2)
         self._x, self._y = self._knots(widths, spline.least_width), self._knots(heights, spline.least_height)
 
     def _knots(self, shares: Tensor, least: float) -> Tensor:

@@ -140,3 +140,82 @@ def test_what_is_wrong_is_told_in_a_sentence(name, here):
     code, _, err = run("import", *arguments)
     assert (code, " ".join(sentence.split()) in " ".join(err.split())) == (2, True), err
     assert sorted(path.name for path in here.iterdir() if path.is_file()) == before
+
+
+FREIA = """
+import torch
+from torch import nn
+from FrEIA import framework, modules
+
+def net(entering, leaving):
+    return nn.Sequential(nn.Linear(entering, 12), nn.ReLU(), nn.Linear(12, leaving))
+
+def build():
+    flow = framework.SequenceINN(4)
+    for seed in range(2):
+        flow.append(modules.PermuteRandom, seed=seed)
+        flow.append(modules.GLOWCouplingBlock, cond=0, cond_shape=(2,), subnet_constructor=net, clamp=2.5)
+    return flow
+
+def images():
+    flow = framework.SequenceINN(3, 4, 4)
+    flow.append(modules.HaarDownsampling)
+    return flow
+"""
+
+
+@pytest.fixture
+def of_freia(here):
+    pytest.importorskip("FrEIA", reason="FrEIA is not installed: run make setup-dev")
+    (here / "my_freia_flows.py").write_text(FREIA)
+    yield here
+    sys.modules.pop("my_freia_flows", None)
+
+
+@pytest.mark.parametrize("name", ["freia", "FrEIA"])
+@pytest.mark.filterwarnings("ignore")  # of FrEIA about PyTorch
+def test_a_flow_of_freia_goes_the_whole_way(name, of_freia):
+    sys.path.insert(0, str(of_freia))
+    try:
+        from my_freia_flows import build
+    finally:
+        sys.path.remove(str(of_freia))
+    flow = build()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    torch.save(flow.state_dict(), "state.pt")
+    code, out, err = run("import", name, "my_freia_flows:build", "--state", "state.pt")
+    assert (code, err.strip()) == (0, "next: lunet-export model.pt"), err
+    assert "largest relative differences from the flow of FrEIA, on 512 rows at 128 contexts" in out
+    assert (run("model.pt", "-o", "glow")[0], run("check", "glow", "--model", "model.pt")[0]) == (0, 0)
+    x, c = (np.random.default_rng(0).standard_normal((20, width)).astype(np.float32) for width in (4, 2))
+    with torch.no_grad():
+        z, log_det = flow.double()(torch.from_numpy(x).double(), c=[torch.from_numpy(c).double()])
+    theirs = reference.standard_normal_log_prob(z.numpy()) + log_det.numpy()
+    allowed = tolerances.of_density(checkpoint.read(of_freia / "model.pt").weights, x, "float32", c)["log_prob"]
+    ours = ExportedFlow("glow", provider="cpu").log_prob(x, context=c)
+    tolerances.assert_within(ours, theirs, allowed)
+    assert tolerances.beyond(ours[::-1], theirs, allowed) > 1
+
+
+@pytest.mark.filterwarnings("ignore")  # of FrEIA about PyTorch
+def test_what_freia_has_beyond_rows_gets_a_sentence(of_freia):
+    code, out, err = run("import", "freia", "my_freia_flows:images", "--json")
+    assert (code, (of_freia / "model.pt").exists()) == (2, False)
+    assert json.loads(out)["unsupported"][0]["path"] == "module_list.0"
+    assert "it takes images of shape (3, 4, 4): flows of rows are supported; images need" in " ".join(err.split())
+
+
+@pytest.mark.filterwarnings("ignore")  # of FrEIA about PyTorch
+def test_a_state_of_freia_alone_asks_for_its_factory(of_freia):
+    code, _, err = run("import", "zuko", "my_freia_flows:build")
+    assert (code, "Run: lunet-export import FrEIA my_freia_flows:build" in " ".join(err.split())) == (2, True), err
+    torch.save({"module_list.0.perm": torch.arange(4)}, "state.pt")
+    code, _, err = run("import", "freia", "state.pt")
+    assert code == 2
+    assert "Expected module:factory and --state state.pt; the keys of a FrEIA state" in " ".join(err.split())
+    code, _, err = run("state.pt")
+    assert code == 2
+    assert "lunet-export import FrEIA MODULE:FUNCTION --state state.pt" in " ".join(err.split())

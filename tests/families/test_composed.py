@@ -33,6 +33,7 @@ from lunet_export.layers import (
     LeakyReLU,
     LeakyTanh,
     LogTanh,
+    NormalCDF,
     Permutation,
     ScaleMap,
     Sigmoid,
@@ -103,7 +104,7 @@ def test_the_products_of_a_gpu_are_inside_their_tolerance(name, mode):
 
 
 LAYERS = [Affine(np.array([-2.0]), np.array([0.3])), LeakyReLU(0.1), LeakyReLU(4.0), Sigmoid(), Tanh(), Softclip(2.0)]
-LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9)]
+LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9), NormalCDF()]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
@@ -227,6 +228,10 @@ REFUSED = {
     "an unknown scale map": (
         lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("square"))),
         "a scale map of none, exp, ",
+    ),
+    "scales that depend on columns not yet found": (
+        lambda: composed(lu_layer(3), masked(3, scale=ScaleMap("centred-tanh", 2.0))),
+        r"columns that are found together for the scale map centred-tanh, .*; got 3 levels: layer 2 of 2",
     ),
     "a softplus that may round to 0": (
         lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("softplus"))),

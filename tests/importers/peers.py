@@ -63,7 +63,13 @@ def _normflows_data(flow, z):
     return flow.forward(z * torch.exp(flow.q0.log_scale) + flow.q0.loc)
 
 
+def _freia_log_prob(flow, x):
+    z, log_det = flow(x)
+    return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + log_det
+
+
 PEERS = {
+    "FrEIA": Peer(_freia_log_prob, lambda flow, x: flow(x)[0], lambda flow, z: flow(z, rev=True)[0]),
     "nflows": Peer(lambda flow, x: flow.log_prob(x), _nflows_latent, _nflows_data),
     "zuko": Peer(lambda flow, x: flow().log_prob(x), _zuko_latent, _zuko_data),
     "normflows": Peer(lambda flow, x: flow.log_prob(x.clone()), _normflows_latent, _normflows_data),
@@ -75,7 +81,7 @@ def trained(flow: nn.Module, peer: Peer, dim: int, *, steps: int = 20, unit: boo
     """The flow after some steps of its own maximum likelihood, in evaluation mode."""
     x = torch.from_numpy(rows(128 if dim < 64 else 16, dim, unit=unit))
     with torch.no_grad():  # away from the identity, where many layers start
-        for parameter in flow.parameters():
+        for parameter in learned(flow):
             parameter += 0.05 * torch.randn_like(parameter)
     torch_optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
     flow.train()
@@ -86,6 +92,11 @@ def trained(flow: nn.Module, peer: Peer, dim: int, *, steps: int = 20, unit: boo
         torch_optimizer.step()
     assert torch.isfinite(loss)
     return flow.eval()
+
+
+def learned(flow: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes: FrEIA holds permutations and fixed matrices as parameters too."""
+    return [parameter for parameter in flow.parameters() if parameter.requires_grad]
 
 
 # nflows ---------------------------------------------------------------------------------------------------------------
@@ -332,8 +343,74 @@ def normflows_coupling(dim):
     return normflows_flow(dim, *layers)
 
 
+# FrEIA ----------------------------------------------------------------------------------------------------------------
+
+
+def freia_net(entering, leaving):
+    return nn.Sequential(nn.Linear(entering, 20), nn.ReLU(), nn.Linear(20, leaving))
+
+
+def freia_flow(dim, *blocks):
+    """A `SequenceINN` in float64 of blocks, by the names of their classes and their options."""
+    modules, flow = package("FrEIA").modules, package("FrEIA").framework.SequenceINN(dim)
+    for name, options in blocks:
+        flow.append(getattr(modules, name), **options)
+    return in_float64(flow)
+
+
+@torch.no_grad()
+def in_float64(flow):
+    """The flow in float64 with rotations that are orthogonal there: FrEIA itself rounds them to float32."""
+    for module in flow.double().modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name in ("w_perm", "w_0", "W") and not ((parameter == 0) | (parameter == 1)).all():
+                left, _, right = torch.linalg.svd(parameter)
+                parameter.copy_(left @ right)
+                if name == "w_perm":
+                    module.w_perm_inv.copy_(parameter.T)
+    return flow
+
+
+def freia_glow(dim):
+    """As IKFlow stacks them."""
+    block = ("GLOWCouplingBlock", {"subnet_constructor": freia_net, "clamp": 2.5})
+    return freia_flow(dim, *(entry for i in range(3) for entry in (("PermuteRandom", {"seed": i}), block)))
+
+
+def freia_all_in_one(dim):
+    """As anomalib stacks them, of rows."""
+    options = {"subnet_constructor": freia_net, "affine_clamping": 2.0, "global_affine_type": "SOFTPLUS"}
+    return freia_flow(dim, *(("AllInOneBlock", options) for _ in range(3)))
+
+
+def freia_soft(dim):
+    options = {"subnet_constructor": freia_net, "permute_soft": True}
+    return freia_flow(
+        dim,
+        ("AllInOneBlock", {**options, "reverse_permutation": True, "global_affine_type": "SIGMOID"}),
+        ("ActNorm", {}),
+        ("AllInOneBlock", {**options, "learned_householder_permutation": 3, "global_affine_type": "EXP"}),
+        ("AllInOneBlock", {**options, "gin_block": True}),
+    )
+
+
+def freia_couplings(dim):
+    options = {"subnet_constructor": freia_net}
+    return freia_flow(
+        dim,
+        ("RNVPCouplingBlock", {**options, "clamp_activation": "TANH"}),
+        ("HouseholderPerm", {"n_reflections": 3}),
+        ("NICECouplingBlock", options),
+        ("FixedLinearTransform", {"M": torch.eye(dim) + 0.3 * torch.randn(dim, dim) / dim**0.5}),
+        ("GINCouplingBlock", {**options, "clamp_activation": "SIGMOID", "split_len": 1}),
+        ("LearnedElementwiseScaling", {}),
+        ("AffineCouplingOneSided", {**options, "clamp_activation": "SIGMOID"}),
+    )
+
+
 #: Of each peer its flows; those of UNIT have data within (0, 1), and those of LARGE are plain LU stacks.
 FLOWS = {
+    "FrEIA": (freia_glow, freia_all_in_one, freia_soft, freia_couplings),
     "nflows": (
         nflows_lu,
         nflows_normalised,

@@ -19,7 +19,7 @@ from lunet_export.importers.twin import exact_softplus
 from lunet_export.layers import Inverse
 from lunet_export.layers.networks import Dense, Gate
 from tests.flows.test_conditional import run as graph_run
-from tests.importers.peers import nflows_flow, normflows_flow, package, rows, zuko_flow, zuko_maf
+from tests.importers.peers import freia_net, learned, nflows_flow, normflows_flow, package, rows, zuko_flow, zuko_maf
 from tests.importers.test_interop import LIMIT, gap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -106,6 +106,33 @@ def normflows_base():
     return normflows_conditional(nf.distributions.base.ConditionalDiagGaussian(DIM, nn.Linear(WIDTH, 2 * DIM)))
 
 
+def freia_sequence():
+    modules, flow = package("FrEIA").modules, package("FrEIA").framework.SequenceINN(DIM)
+    given = {"cond": 0, "cond_shape": (WIDTH,), "subnet_constructor": freia_net}
+    flow.append(modules.AllInOneBlock, **given)
+    flow.append(modules.RNVPCouplingBlock, **given)
+    flow.append(modules.ConditionalAffineTransform, **given, clamp_activation="SIGMOID")
+    flow.append(modules.GINCouplingBlock, **given, clamp_activation="TANH")
+    return flow.double()
+
+
+def freia_graph():
+    """As FrEIA's own examples and IKFlow have it: a `ConditionNode` that all blocks take."""
+    modules, framework = package("FrEIA").modules, package("FrEIA").framework
+    condition = framework.ConditionNode(WIDTH)
+    nodes = [framework.InputNode(DIM)]
+    for seed in range(3):
+        nodes.append(framework.Node(nodes[-1], modules.PermuteRandom, {"seed": seed}))
+        options = {"subnet_constructor": freia_net, "clamp": 2.5}
+        nodes.append(framework.Node(nodes[-1], modules.GLOWCouplingBlock, options, conditions=condition))
+    return framework.GraphINN([*nodes, framework.OutputNode(nodes[-1]), condition]).double()
+
+
+def _of_freia(flow, x, c):
+    z, log_det = flow(x, c=[c])
+    return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + log_det
+
+
 def _of_nflows(flow, x, c):
     return flow.log_prob(x, c)
 
@@ -115,6 +142,8 @@ def _of_zuko(flow, x, c):
 
 
 FLOWS = {
+    "FrEIA sequence": (freia_sequence, _of_freia),
+    "FrEIA graph": (freia_graph, _of_freia),
     "nflows MAF": (nflows_maf, _of_nflows),
     "nflows coupling": (nflows_coupling, _of_nflows),
     "nflows base and embedding": (nflows_base, _of_nflows),
@@ -132,7 +161,7 @@ def made(name):
     torch.manual_seed(0)
     flow = FLOWS[name][0]()
     with torch.no_grad():
-        for parameter in flow.parameters():
+        for parameter in learned(flow):
             parameter += 0.2 * torch.randn_like(parameter)
     return flow.eval()
 
@@ -222,7 +251,7 @@ ORIGINAL = networks.fixed
 
 
 @pytest.mark.parametrize("fault", [swapped, elsewhere])
-@pytest.mark.parametrize("name", ["zuko coupling", "nflows coupling"])
+@pytest.mark.parametrize("name", ["zuko coupling", "nflows coupling", "FrEIA graph"])
 def test_a_fault_in_the_contexts_columns_is_caught(name, fault, monkeypatch):
     monkeypatch.setattr(networks, "fixed", fault)
     with pytest.raises(CheckFailedError, match="Expected the library's own"):

@@ -7,7 +7,7 @@ from torch import nn
 
 from lunet_export.importers import importing
 from lunet_export.importers.parts import inverted_parts
-from tests.importers.peers import package
+from tests.importers.peers import freia_net, in_float64, learned, package
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
 
@@ -109,12 +109,54 @@ def normflows_layers():
     return found
 
 
-TABLES = {"nflows": nflows_layers, "zuko": zuko_layers, "normflows": normflows_layers}
+def freia_layers():
+    from FrEIA import modules as m
+
+    dims, subnet = [(DIM,)], {"subnet_constructor": freia_net}
+    act_norm = m.ActNorm(dims)
+    act_norm((torch.randn(20, DIM),))
+    found = {
+        "PermuteRandom": m.PermuteRandom(dims, seed=1),
+        "FixedLinearTransform": m.FixedLinearTransform(dims, M=torch.randn(DIM, DIM), b=torch.randn(DIM)),
+        "FixedLinearTransform, no shift": m.FixedLinearTransform(dims, M=torch.randn(DIM, DIM)),
+        "ActNorm": act_norm,
+        "HouseholderPerm": m.HouseholderPerm(dims, n_reflections=3),
+        "HouseholderPerm, fixed": m.HouseholderPerm(dims, n_reflections=3, fixed=True),
+        "LearnedElementwiseScaling": m.LearnedElementwiseScaling(dims),
+        "InvertibleSigmoid": m.InvertibleSigmoid(dims),
+        "NICECouplingBlock": m.NICECouplingBlock(dims, **subnet),
+        "NICECouplingBlock, split": m.NICECouplingBlock(dims, **subnet, split_len=1),
+    }
+    for kind in ("GLOWCouplingBlock", "RNVPCouplingBlock", "GINCouplingBlock", "AffineCouplingOneSided"):
+        for clamp in ("ATAN", "TANH", "SIGMOID"):
+            for split in (0.5, 0.25, 3):
+                options = {"clamp": 1.7, "clamp_activation": clamp, "split_len": split}
+                found[f"{kind}, {clamp}, {split}"] = getattr(m, kind)(dims, **subnet, **options)
+    blocks = {"": {}, "clamp 0.7": {"affine_clamping": 0.7}, "GIN": {"gin_block": True}}
+    blocks |= {kind: {"global_affine_type": kind, "global_affine_init": 0.7} for kind in ("SIGMOID", "SOFTPLUS", "EXP")}
+    for soft in (False, True):
+        for reflections in (0, 2):
+            for reverse in (False, True):
+                turned = {"permute_soft": soft, "reverse_permutation": reverse}
+                turned["learned_householder_permutation"] = reflections
+                turned["learned_householder_permutation"] = reflections
+                for name, options in blocks.items():
+                    block = m.AllInOneBlock(dims, **subnet, **turned, **options)
+                    found[f"AllInOneBlock, {name}, {soft}, {reflections}, {reverse}"] = block
+    return {name: (in_float64(layer), ALL) for name, layer in found.items()} | {
+        "OrthogonalTransform": (m.OrthogonalTransform(dims), ALL)  # whose matrix a perturbed one would not stay
+    }
+
+
+TABLES = {"FrEIA": freia_layers, "nflows": nflows_layers, "zuko": zuko_layers, "normflows": normflows_layers}
 
 
 def asked(library, layer, x):
     """The peer's own value and log-determinant, from data to latent."""
     x = x.clone()
+    if library == "FrEIA":
+        (y,), log_det = layer((x,))
+        return y, torch.as_tensor(log_det).expand(len(x))
     if library == "normflows":
         y, log_det = layer.inverse(x)
         return y, torch.as_tensor(log_det).expand(len(x))
@@ -139,7 +181,7 @@ def carried(layers, x):
 def test_each_layer_alone_in_both_directions(library):
     package(library)
     for name, (layer, (low, high)) in TABLES[library]().items():
-        for parameter in layer.parameters() if isinstance(layer, nn.Module) else ():
+        for parameter in learned(layer) if isinstance(layer, nn.Module) and name != "OrthogonalTransform" else ():
             parameter += 0.1 * torch.randn_like(parameter)
         if isinstance(layer, nn.Module):
             for buffer_name, buffer in layer.named_buffers():

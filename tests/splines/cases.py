@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from lunet_export.layers import Chain, Inverse, Sigmoid, SplineAutoregressive
-from lunet_export.layers.rational_quadratic import RationalQuadratic
+from lunet_export.layers.rational_quadratic import BOTTOM, FIRST, LAST, LEFT, RationalQuadratic, SplineFunctions
 from tests.families.composed import (
     BOX,
     CIRCULAR,
@@ -19,6 +19,7 @@ from tests.families.composed import (
 )
 
 DIM = 4
+X, Y = 0, 1  # rows of knots
 SPLINES = {"identity": SPLINE, "box": BOX, "circular": CIRCULAR, "slopes of e^": EXP_SPLINE}
 MAKE = {"fixed": fixed_splines, "coupling": splines, "masked": masked_splines}
 
@@ -54,3 +55,10 @@ def near_knots(weights: Chain, count: int, *, seed: int = 0, away: float = 4.0) 
 def ends(layer) -> tuple[float, float]:
     spline: RationalQuadratic = getattr(layer, "layer", layer).spline
     return spline.low, spline.high
+
+
+def knots_of(functions: SplineFunctions) -> np.ndarray:
+    """x, y and slopes of all knots, (N, C, 3, K + 1)."""
+    table, high = functions.table, functions.spline.high
+    last = np.stack([np.full_like(table[..., LAST, -1], high)] * 2 + [table[..., LAST, -1]], axis=-1)
+    return np.concatenate([table[..., [LEFT, BOTTOM, FIRST], :], last[..., None]], axis=-1)

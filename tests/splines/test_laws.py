@@ -6,10 +6,9 @@ import torch
 
 from lunet_export.checks import reference
 from lunet_export.layers import rational_quadratic
-from lunet_export.layers.rational_quadratic import X, Y
 from lunet_export.torch_layers.transformers import functions_of
 from tests.families.composed import composed, fixed_splines, masked_splines
-from tests.splines.cases import SPLINES
+from tests.splines.cases import SPLINES, X, Y, knots_of
 
 ROWS = 40
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -23,7 +22,7 @@ def numbers_of(spline, factor, *, columns=1):
 
 def at_knots(spline, functions, axis=X):
     """All knots of a column, (K + 1, N, 1), as numbers that enter the spline."""
-    knots = np.moveaxis(functions.table[..., axis, :], -1, 0)
+    knots = np.moveaxis(knots_of(functions)[..., axis, :], -1, 0)
     return spline.turned_back(knots) if axis == X and spline.turn else knots
 
 
@@ -32,21 +31,27 @@ def at_knots(spline, functions, axis=X):
 def test_a_knot_has_its_value_and_its_slope_from_both_sides(spline, factor, monkeypatch):
     """A bin search with > in the place of >= takes the other bin there, and gives the same."""
     functions = spline.of(numbers_of(spline, factor))
-    knots, table = at_knots(spline, functions), np.moveaxis(functions.table, -1, 0)
+    knots, table = at_knots(spline, functions), np.moveaxis(knots_of(functions), -1, 0)
     right = [functions.forward(x) for x in knots]
 
     def to_the_left(table, axis, values):
-        number = (values[..., None] > table[..., axis, 1:-1]).sum(axis=-1)
-        ends = [np.take_along_axis(table, end[..., None, None], axis=-1)[..., 0] for end in (number, number + 1)]
-        return rational_quadratic._Bin(number, *(end[..., row] for end in ends for row in range(3)))
+        number = (values[..., None] > table[..., axis, 1:]).sum(axis=-1)
+        picked = np.take_along_axis(table, number[..., None, None], axis=-1)[..., 0]
+        return rational_quadratic._Bin(number, *np.moveaxis(picked, -1, 0))
 
     monkeypatch.setattr(rational_quadratic, "_found", to_the_left)
     left = [functions.forward(x) for x in knots]
     inner = slice(1, -1) if spline.turn else slice(None)  # the ends of a circle are one place
+    # To the left of a knot w - (x - x0) is a rounding error of x, by which log f' may change as fast as it does there.
+    width, height = (np.diff(knots_of(functions)[..., axis, :]) for axis in (X, Y))
+    first, last = (knots_of(functions)[..., 2, part] for part in (slice(-1), slice(1, None)))
+    s = height / width
+    fastest = (2 * s / last + (first + last) / s + 2 * s / first) / width
+    allowed = 1e-10 + 8 * np.finfo(float).eps * spline.span * fastest.max(axis=-1)
     for found in (right, left):
         for (y, log_slope), knot in list(zip(found, table, strict=True))[inner]:
             np.testing.assert_allclose(y, knot[..., Y], **EXACT)
-            np.testing.assert_allclose(np.exp(log_slope), knot[..., 2], **EXACT)
+            assert (np.abs(log_slope - np.log(knot[..., 2])) <= allowed).all()
     for y in at_knots(spline, functions, Y)[1:-1]:
         steep = np.exp(functions.forward(functions.inverse(y))[1])
         assert (np.abs(functions.forward(functions.inverse(y))[0] - y) <= 1e-10 * np.maximum(1, steep)).all()
@@ -69,12 +74,12 @@ def test_a_knot_and_an_end_come_back(spline, factor):
 
 
 @every_spline
-@steep_and_flat
+@pytest.mark.parametrize("factor", [1.0, 3.0])
 def test_the_log_slope_is_that_of_the_function(spline, factor):
     """Automatic differentiation of the function alone, in the middle of bins and near their ends."""
     numbers = numbers_of(spline, factor)
     functions = spline.of(numbers)
-    table = functions.table[..., X, :]
+    table = knots_of(functions)[..., X, :]
     for part in (1e-3, 0.1, 0.5, 0.9):
         for bin_ in range(spline.bins):
             inside = table[..., bin_] + part * (table[..., bin_ + 1] - table[..., bin_])
@@ -94,7 +99,7 @@ def gauss(edges, nodes=40):
 
 def edges_of(functions, row=0, column=0):
     """All seams of a column, and where a normal density has nothing left."""
-    return np.unique(np.concatenate([[-9.0], functions.table[row, column, X], [9.0]]))
+    return np.unique(np.concatenate([[-9.0], knots_of(functions)[row, column, X], [9.0]]))
 
 
 def test_the_density_of_a_line_integrates_to_one():

@@ -10,10 +10,11 @@ from lunet_export.checks.rounding import Probe, RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.layers import SplineAutoregressive
 from lunet_export.layers.networks import Dense
-from lunet_export.layers.rational_quadratic import RationalQuadratic, X, Y
+from lunet_export.layers.rational_quadratic import RationalQuadratic
 from tests import tolerances
 from tests.families.composed import composed
-from tests.splines.cases import SPLINES, chain, near_knots
+from tests.splines import cases
+from tests.splines.cases import SPLINES, X, Y, chain, near_knots
 
 ROWS = 5000
 _AT_ONCE = 250
@@ -45,21 +46,22 @@ def test_a_graph_stays_within_on_rows_near_knots(tails, kind, factor, inverse):
     """5,000 rows, as a miss is rare: so these tests take a few seconds each."""
     weights = chain(tails, kind, factor, inverse=inverse)
     flow, model, x = run_of(weights), RoundingModel(weights, "float32"), near_knots(weights, ROWS)
+    x = x[(x == model.clamp(x)).all(axis=1)]
     x = x[np.concatenate([model.stays_inside(some) for some in np.split(x, range(_AT_ONCE, len(x), _AT_ONCE))])]
-    assert len(x) > ROWS / 2
+    assert len(x) > ROWS / 3
     tolerance, by_rounding = allowed_of(model, x)
     z, log_prob = flow.density(x)
     exact, exact_log_prob = model.encode(x)
     tolerances.assert_within(z, exact, tolerance["z"], "z")
     tolerances.assert_within(log_prob, exact_log_prob, tolerance["log_prob"], "log_prob")
     tolerances.assert_within(flow.decode(z), x, tolerance["x"], "x -> z -> x")
-    assert by_rounding.mean() > 0.5
+    assert by_rounding.mean() > 0.3
 
 
 def of_numbers(spline, numbers):
     """A flow of one column with these numbers, and with slopes of 1 at both ends, as libraries have it."""
     numbers = numbers.copy()
-    numbers[[2 * spline.bins, -1]] = np.log(np.expm1(1 - spline.least_slope))
+    numbers[[2 * (spline.bins + 1), -1]] = np.log(np.expm1(1 - spline.least_slope))
     network = (Dense(np.zeros((len(numbers), 0)), numbers),)
     return composed(SplineAutoregressive(1, np.arange(0), np.arange(1), network, spline))
 
@@ -71,15 +73,15 @@ def numbers_of(weights):
 def table_of(weights):
     """x, y and slopes of the knots, (3, K + 1)."""
     layer = weights.layers[0]
-    return layer.spline.of(layer.numbers(np.zeros((1, 1)))).table[0, 0]
+    return cases.knots_of(layer.spline.of(layer.numbers(np.zeros((1, 1)))))[0, 0]
 
 
 def steep_beside_flat(bins=8):
     """A spline of one column whose knots lie between a bin 700 times as steep as 1 and one that is nearly flat."""
     spline = RationalQuadratic(bins, -3.0, 3.0, "identity", 1e-3, 1e-3, 1e-3)
     numbers = np.zeros(spline.count)
-    numbers[1:bins:2], numbers[bins : 2 * bins : 2] = 8.0, 8.0  # narrow and high, wide and low, in turns
-    numbers[2 * bins :] = -7.0
+    numbers[1:bins:2], numbers[bins + 1 : 2 * bins + 1 : 2] = 8.0, 8.0  # narrow and high, wide and low, in turns
+    numbers[2 * (bins + 1) :] = -7.0
     return of_numbers(spline, numbers)
 
 
@@ -127,8 +129,8 @@ def test_a_graph_is_right_where_nflows_gives_nan(slope):
     bins, bound = 5, 4.0
     spline = RationalQuadratic(bins, -bound, bound, "identity", 1e-3, 1e-3, 1e-3)
     numbers = np.zeros(spline.count)
-    numbers[[2, bins + 2]] = 9.0, -9.0  # wide and low
-    numbers[2 * bins :] = slope
+    numbers[[2, bins + 3]] = 9.0, -9.0  # wide and low
+    numbers[2 * (bins + 1) :] = slope
     weights = of_numbers(spline, numbers)
     low, high = table_of(weights)[Y, 2:4]
     rows = np.linspace(low, high, 1001)[1:-1, None].astype(np.float32)
@@ -138,9 +140,9 @@ def test_a_graph_is_right_where_nflows_gives_nan(slope):
     )
     tolerances.assert_within(run_of(weights).decode(rows), exact, allowed)
     given = torch.from_numpy(numbers_of(weights)).expand(len(rows), -1)[:, None]
-    widths, heights, slopes = given.split([bins, bins, bins + 1], dim=-1)
+    widths, heights, slopes = given.split(bins + 1, dim=-1)
     x, log_slope = theirs.unconstrained_rational_quadratic_spline(
-        torch.from_numpy(rows), widths, heights, slopes[..., 1:-1], inverse=True, tail_bound=bound
+        torch.from_numpy(rows), widths[..., :-1], heights[..., :-1], slopes[..., 1:-1], inverse=True, tail_bound=bound
     )
     finite = torch.isfinite(x).numpy() & torch.isfinite(log_slope).numpy()
     assert (~finite).mean() > 0.1
