@@ -58,6 +58,15 @@ def test_a_graph_stays_within_on_rows_near_knots(tails, kind, factor, inverse):
     assert by_rounding.mean() > 0.3
 
 
+def test_answers_and_tolerances_are_finite_where_a_bin_ends_before_the_next_one_starts():
+    """By rounding, x - x0 may exceed the width: a logarithm of a sum in which one term is negative would be NaN."""
+    weights = chain("identity", "masked", 10.0)
+    x = near_knots(weights, 4 * ROWS)
+    assert all(np.isfinite(found).all() for found in run_of(weights).density(x))
+    tolerance, _ = allowed_of(RoundingModel(weights, "float32"), x[:1000])
+    assert all(np.isfinite(found).all() for found in tolerance.values())
+
+
 def of_numbers(spline, numbers):
     """A flow of one column with these numbers, and with slopes of 1 at both ends, as libraries have it."""
     numbers = numbers.copy()
