@@ -157,15 +157,20 @@ class Autoregressive(Layer):
             x[:, columns] = functions.inverse(y[:, columns])
         return x
 
+    @property
+    def has_seams(self) -> bool:
+        return self.transformer.has_seams
+
     def at_seams(self, x: Array) -> Array:
+        if not self.has_seams:
+            return x[:0]
         seams = self.transformer.of(self.numbers(x)).seams()
         _, columns, places = seams.shape
         row = np.arange(len(x))
-        column, place = (row // max(places, 1) + row) % columns, row % max(places, 1)
+        column, place = (row // places + row) % columns, row % places
         found = x.copy()
-        if places:
-            found[row, self.changed[column]] = seams[row % len(seams), column, place]
-        return found if places else found[:0]
+        found[row, self.changed[column]] = seams[row % len(seams), column, place]
+        return found
 
     def numbers(self, x: Array, errors: Errors = EXACT) -> Array:
         """Return the network's numbers (N, C P) of rows x (N, D)."""
