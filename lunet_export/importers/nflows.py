@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lunet_export.errors import BadInputError
-from lunet_export.importers import contexts, matrices, networks, splines
+from lunet_export.importers import bases, contexts, matrices, networks, splines
 from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.contexts import repeated
@@ -263,6 +263,13 @@ def _standardised(mean: Tensor, log_std: Tensor) -> Layers:
     return (Affine(scale, -row(mean) * scale),)
 
 
+def _refused(why: str) -> Reader:
+    def layers(base: Foreign, context: Tensor | None) -> Layers:
+        raise Refused(why)
+
+    return layers
+
+
 _LAYERS: Table = {
     "nflows.LULinear": lu_linear,
     "nflows.NaiveLinear": _matrix,
@@ -289,4 +296,7 @@ _BASES: Table = {
     "nflows.StandardNormal": _standard,
     "nflows.DiagonalNormal": _diagonal,
     "nflows.ConditionalDiagonalNormal": _conditional,
+    "nflows.BoxUniform": bases.OF_TORCH["nflows.BoxUniform"],
+    "nflows.MG1Uniform": _refused("it is uniform on a skewed box, not on one along the columns"),
+    "nflows.LotkaVolterraOscillating": _refused("it is a normal distribution that is cut off at the sides of a box"),
 }

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lunet_export.importers import contexts, matrices, networks
+from lunet_export.importers import bases, contexts, matrices, networks
 from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.contexts import repeated
@@ -50,6 +50,7 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
             inverse=lambda z, c: flow.forward(z.clone(), **given(z, c))[0],
             log_prob=None,
         )
+    _settle(flow.q0)
     inside = [_walk(layer, f"flows.{i}", context) for i, layer in enumerate(flow.flows)]
     parts = [*inverted_parts([part for parts in inside for part in parts]), leaf(flow.q0, "q0", _BASES, context)]
     if kind == "normflows.NormalizingFlow":  # it has no context for its layers
@@ -63,6 +64,12 @@ def read(flow: Foreign, context: Tensor | None) -> Reading:
         inverse=lambda z, c: flow.forward(z.clone(), **given(z, c)),
         log_prob=lambda x, c: flow.log_prob(x.clone(), **given(x, c)),
     )
+
+
+def _settle(base: Foreign) -> None:
+    """Compute a logarithm again in float64: normflows stores it in the dtype in which the object was built."""
+    if first_known(base, ("normflows.Uniform",)):
+        base.log_prob_val = -float(base.d) * torch.log(base.high - base.low)
 
 
 def _sums(answer: tuple[Tensor, Foreign], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,6 +221,26 @@ def _diagonal(base: Foreign, context: Tensor | None) -> Layers:
     return (Affine(np.exp(-log_scale), -loc * np.exp(-log_scale)),)
 
 
+def _uniform(base: Foreign, context: Tensor | None) -> Layers:
+    if len(base.shape) != 1:
+        raise Refused(f"its shape is {tuple(base.shape)}, not a row's")
+    return bases.uniform(row(base.low), row(base.high))
+
+
+def _uniform_and_normal(base: Foreign, context: Tensor | None) -> Layers:
+    """Read columns that are uniform on (-scale / 2, scale / 2), and others that are normal."""
+    scale, columns = row(base.scale), np.zeros(base.ndim, np.bool_)
+    columns[base.ind.numpy()] = True
+    if not columns.any():
+        return bases.diagonal(np.zeros_like(scale), scale)
+    low = np.where(columns, -0.5 * scale, 0.0)
+    return bases.uniform(low, low + scale, columns)
+
+
+def _mixture(base: Foreign, context: Tensor | None) -> Layers:
+    raise Refused("it is a mixture of normal distributions, which no layer makes one normal distribution")
+
+
 def _conditional_diagonal(base: Foreign, context: Tensor | None) -> Layers:
     if len(base.shape) != 1:
         raise Refused(f"its shape is {tuple(base.shape)}, not a row's")
@@ -243,4 +270,7 @@ _LAYERS: Table = {
 _BASES: Table = {
     "normflows.DiagGaussian": _diagonal,
     "normflows.ConditionalDiagGaussian": _conditional_diagonal,
+    "normflows.Uniform": _uniform,
+    "normflows.UniformGaussian": _uniform_and_normal,
+    "normflows.GaussianMixture": _mixture,
 }

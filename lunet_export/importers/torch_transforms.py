@@ -1,4 +1,4 @@
-"""`torch.distributions.transforms`, which appear beside zuko's own, and its normal distributions."""
+"""`torch.distributions.transforms`, which appear beside zuko's own."""
 
 from torch import Tensor
 
@@ -25,25 +25,8 @@ def affine(scale: Tensor | float, shift: Tensor | float) -> Affine:
     return Affine(*numbers)
 
 
-def normal(base: Foreign, context: Tensor | None) -> Layers:
-    """Return the layers that make a normal distribution standard, from its mean and standard deviation per column."""
-    inner = base
-    while hasattr(inner, "base_dist"):
-        inner = inner.base_dist
-    if type(inner).__name__ != "Normal":
-        raise Refused(f"it is a {type(inner).__name__}, not a normal distribution")
-    loc, scale = row(inner.loc), row(inner.scale)
-    standard = not loc.any() and bool((scale == 1).all())
-    return () if standard else (Affine(1 / scale, -loc / scale),)
-
-
 LAYERS: Table = {
     "torch.AffineTransform": _affine,
     "torch.SigmoidTransform": lambda transform, context: (Sigmoid(),),
     "torch.TanhTransform": lambda transform, context: (Tanh(),),
-}
-BASES: Table = {
-    "torch.Independent": normal,
-    "torch.Normal": normal,
-    "zuko.DiagNormal": normal,
 }

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import ComposeTransform
 
-from lunet_export.importers import contexts, matrices, networks, splines, torch_transforms
+from lunet_export.importers import bases, contexts, matrices, networks, splines, torch_transforms
 from lunet_export.importers.autoregressive import conditional, coupling, interleaved
 from lunet_export.importers.classes import first_known, names
 from lunet_export.importers.parts import Foreign, Given, Layers, Part, Reading, Refused, inverted_parts
@@ -69,7 +69,7 @@ def read(
     transform = _of_lazy(flow.transform, _walk(flow.transform, "transform", vector))
     return Reading(
         transform=transform,
-        base=base if isinstance(base, Part) else leaf(base, "base", torch_transforms.BASES, None),
+        base=base if isinstance(base, Part) else leaf(base, "base", bases.OF_TORCH, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         given=contexts.given(transform, embedding, width),
         forward=lambda x, c: _call(_built(flow.transform, seen(c)), x),
@@ -84,7 +84,7 @@ def _transformed(flow: Foreign) -> Reading:
     whole, shape = ComposeTransform(flow.transforms), tuple(flow.batch_shape) + tuple(flow.event_shape)
     return Reading(
         transform=inverted_parts([part for parts in inside for part in parts]),
-        base=leaf(flow.base_dist, "base_dist", torch_transforms.BASES, None),
+        base=leaf(flow.base_dist, "base_dist", bases.OF_TORCH, None),
         dim=int(shape[0]) if len(shape) == 1 else None,
         given=Given(),
         forward=lambda x, c: _call(whole.inv, x),
@@ -158,7 +158,9 @@ _UNBUILT = (RuntimeError, AttributeError, AssertionError, TypeError, ValueError)
 
 def _unbuilt(context: Tensor | None, error: Exception) -> str:
     said = (str(error).splitlines() or [type(error).__name__])[0][:100]
-    return f"it cannot be built {'without a' if context is None else 'with this'} context: {said}"
+    if context is not None:
+        return f"it cannot be built with this context: {said}"
+    return f"it cannot be built without a context: {said}; give `context` to fix the flow to one"
 
 
 def _lu(transform: Foreign, context: Tensor | None) -> Layers:

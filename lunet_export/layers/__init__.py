@@ -20,6 +20,7 @@ from lunet_export.layers.leaky_squareplus import LeakySquareplus
 from lunet_export.layers.leaky_tanh import LeakyTanh
 from lunet_export.layers.log_tanh import LogTanh
 from lunet_export.layers.lu import LU
+from lunet_export.layers.normal_cdf import NormalCDF
 from lunet_export.layers.permutation import Permutation
 from lunet_export.layers.rational_quadratic import RationalQuadratic
 from lunet_export.layers.scale_map import ScaleMap
@@ -55,6 +56,7 @@ __all__ = [
     "LeakySquareplus",
     "LeakyTanh",
     "LogTanh",
+    "NormalCDF",
     "Permutation",
     "RationalQuadratic",
     "ScaleMap",
@@ -77,5 +79,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 #: The layers that a file may hold by name.
 _STORED: tuple[type[Layer], ...] = (LU, Permutation, Affine, Sigmoid, Tanh, LogTanh, Softclip, AffineAutoregressive)
-_STORED += (ConditionalAffine, SplineAutoregressive)
+_STORED += (ConditionalAffine, SplineAutoregressive, NormalCDF)
 LAYERS: dict[str, type[Layer]] = {kind.name: kind for kind in (*_STORED, *ACTIVATIONS.values())}

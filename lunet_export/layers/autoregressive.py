@@ -26,6 +26,8 @@ from lunet_export.layers.transformer import Transformer
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+_ROUNDED = 2.0**-50  # by which an end of a box may be off after it was scaled and scaled back
+
 
 @dataclass(frozen=True)
 class Autoregressive(Layer):
@@ -107,14 +109,16 @@ class Autoregressive(Layer):
         return bool(self.boxed.any())
 
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
-        """Return the box itself: the layer maps it onto itself."""
+        """Return the box itself, which the layer maps onto itself; its ends may be rounded."""
         del forward
-        return low, high
+        least, most = self._ends()
+        boxed = np.isfinite(most)
+        return np.where(boxed, least, low), np.where(boxed, most, high)
 
     def fills(self, low: Array, high: Array) -> bool:
         """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
-        least, most = self._ends()
-        return bool(((low == least) & (high == most))[self.changed].all())
+        ends = zip((low, high), self._ends(), strict=True)
+        return all(np.allclose(end[self.changed], own[self.changed], rtol=_ROUNDED, atol=0.0) for end, own in ends)
 
     @property
     def takes_context(self) -> int:
@@ -153,15 +157,20 @@ class Autoregressive(Layer):
             x[:, columns] = functions.inverse(y[:, columns])
         return x
 
+    @property
+    def has_seams(self) -> bool:
+        return self.transformer.has_seams
+
     def at_seams(self, x: Array) -> Array:
+        if not self.has_seams:
+            return x[:0]
         seams = self.transformer.of(self.numbers(x)).seams()
         _, columns, places = seams.shape
         row = np.arange(len(x))
-        column, place = (row // max(places, 1) + row) % columns, row % max(places, 1)
+        column, place = (row // places + row) % columns, row % places
         found = x.copy()
-        if places:
-            found[row, self.changed[column]] = seams[row % len(seams), column, place]
-        return found if places else found[:0]
+        found[row, self.changed[column]] = seams[row % len(seams), column, place]
+        return found
 
     def numbers(self, x: Array, errors: Errors = EXACT) -> Array:
         """Return the network's numbers (N, C P) of rows x (N, D)."""
@@ -230,7 +239,7 @@ class Autoregressive(Layer):
             raise CheckpointError(f"{str(error)[:-1]}: {where}.") from None
         if self.transformer.mixes and len(levels) > 1:
             raise CheckpointError(
-                f"Expected columns that are found together, since their functions depend on the numbers of all of them; "
+                "Expected columns that are found together, since their functions depend on the numbers of all of them; "
                 f"got {len(levels)} levels: {where}."
             )
 

@@ -20,11 +20,13 @@ from lunet_export.layers.domain import Domain
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.layer import Interval, Layer, Step
 from lunet_export.layers.lu import LU
+from lunet_export.layers.normal_cdf import normal_cdf
 from lunet_export.preprocessing import Logit
 
 Array = NDArray[np.float64]
 L = TypeVar("L", bound=Layer)
 
+_MOST_LEFT_OUT = 1e-4  # of N(0, 1), in each latent column
 _MANY = 4e7  # products per row and pass from which tolerances take seconds per row
 
 
@@ -123,8 +125,8 @@ class Chain:
     """A chain holds the layers of a flow.
 
     Raises:
-        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last does not
-            reach all of R^D, so that what it gives cannot be normal.
+        CheckpointError: if a layer does not fit; if one may be fed numbers outside its domain; or if the last leaves
+            more of R^D out than `latents` allows, so that what it gives cannot be normal.
     """
 
     dim: int
@@ -138,8 +140,7 @@ class Chain:
         self._validate_context()
         for number, layer in enumerate(self.layers):
             layer.validate(self.dim, self.kind.place(self, number))
-        domain = self.domain  # raises where there is none
-        if domain and self.preprocessing:
+        if self.domain and self.preprocessing:  # the domain raises where there is none
             raise CheckpointError("Expected layers that take any number behind a logit; the first take some only.")
 
     def _validate_context(self) -> None:
@@ -183,6 +184,29 @@ class Chain:
             z = layer.inverse(z, errors)
         return z
 
+    @property
+    def has_seams(self) -> bool:
+        """Return whether some layer has places at which its form changes while it is continuous."""
+        return any(layer.has_seams for layer in self.layers)
+
+    def at_seams(self, h: Array, *, context: Array | None = None) -> Array:
+        """Return rows behind the pre-processing whose way through the chain meets a seam, one row for each of h (N, D).
+
+        One column of what enters one layer lies on a seam of it, or just beside an end of its box. The layers that have
+        seams take turns. Every row starts from one of h and its context.
+        """
+        passages = list(self.passages(h, context=context))
+        h = passages[-1].step.rows
+        seamed = [number for number, passage in enumerate(passages) if passage.layer.has_seams]
+        row, turns = np.arange(len(h)), max(len(seamed), 1)
+        turn = (row + row // turns) % turns  # not the same seams of each layer, which take turns too
+        for number, passage in reversed(list(enumerate(passages))):
+            h = passage.layer.inverse(h)
+            if number in seamed:
+                mine = turn == seamed.index(number)
+                h = np.where(mine[:, None], passage.layer.at_seams(passage.x), h)
+        return h
+
     def of(self, kind: type[L]) -> tuple[L, ...]:
         """Return the chain's layers of one class, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, kind))
@@ -223,7 +247,12 @@ class Chain:
     @property
     def expensive(self) -> bool:
         """Return whether a row of tolerances takes a large part of a second."""
-        return sum(layer.work for layer in self.layers) > _MANY
+        return self.work > _MANY
+
+    @property
+    def work(self) -> float:
+        """Return the products per row and pass beyond those of matrices, of all layers."""
+        return sum(layer.work for layer in self.layers)
 
     @property
     def stored(self) -> int:
@@ -256,12 +285,26 @@ class Chain:
                 state.update(np.ascontiguousarray(part, dtype=kind).tobytes())
         return state.hexdigest()
 
-    @cached_property
+    @property
     def domain(self) -> Domain | None:
-        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D.
+        """Return the rows on which the density is defined, without pre-processing; None where these are all of R^D."""
+        return self._borders[0]
+
+    @property
+    def latents(self) -> Interval:
+        """Return between which latent numbers every one has a row, (D,) each: nearly always -infinity and infinity.
+
+        Some flows have a uniform base that reaches a little beyond their layers. Up to 1e-4 of N(0, 1) may have no row
+        in each column; sampling takes such numbers for the nearest that have one.
+        """
+        return self._borders[1]
+
+    @cached_property
+    def _borders(self) -> tuple[Domain | None, Interval]:
+        """Return `domain` and `latents`.
 
         Raises:
-            CheckpointError: if these rows are no box, or the last layer does not reach all of R^D.
+            CheckpointError: if the domain is no box, or the last layer leaves more latent numbers out.
         """
         everywhere = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
         domain, within, closed = everywhere, everywhere, True
@@ -288,10 +331,10 @@ class Chain:
                 if np.isfinite(low).any() or np.isfinite(high).any():
                     raise self._short_of_latents(number - 1)  # a map of all rows reaches fewer from a part of them
                 columns = None
-        if np.isfinite(low).any() or np.isfinite(high).any():
+        if (normal_cdf(low) + normal_cdf(-high) > _MOST_LEFT_OUT).any():
             raise self._short_of_latents(len(self.layers) - 1)
         found = Domain(*domain, closed, *within)
-        return found if found.bounded else None
+        return (found if found.bounded else None), (low, high)
 
     def _short_of_latents(self, number: int) -> CheckpointError:
         return CheckpointError(

@@ -79,7 +79,7 @@ class Elementwise(Layer):
     def _inside(self, y: Array) -> Array:
         """Return y within the open interval of values: a number near an end may round onto it."""
         least, most = self.range
-        return np.clip(y, np.nextafter(least, most), np.nextafter(most, least)) if isfinite(most - least) else y
+        return np.clip(y, np.nextafter(least, most), np.nextafter(most, least)) if np.isfinite(least).all() else y
 
     def inside_nodes(self, g: Graph, y: Value) -> Value:
         """Write y clipped into the open interval of values."""

@@ -14,6 +14,7 @@ from lunet_export.layers import (
     LeakySquareplus,
     LeakyTanh,
     LogTanh,
+    NormalCDF,
     Permutation,
     Sigmoid,
     Softclip,
@@ -34,6 +35,7 @@ from lunet_export.torch_layers.leaky_squareplus import LeakySquareplusBijection
 from lunet_export.torch_layers.leaky_tanh import LeakyTanhBijection
 from lunet_export.torch_layers.log_tanh import LogTanhBijection
 from lunet_export.torch_layers.lu_linear import LULinear
+from lunet_export.torch_layers.normal_cdf import NormalCDFBijection
 from lunet_export.torch_layers.permutation import Reordering
 from lunet_export.torch_layers.sigmoid import SigmoidBijection
 from lunet_export.torch_layers.softclip import SoftclipBijection
@@ -53,6 +55,7 @@ MODULES: dict[type[Layer], type[Bijection]] = {
     Tanh: TanhBijection,
     LogTanh: LogTanhBijection,
     Softclip: SoftclipBijection,
+    NormalCDF: NormalCDFBijection,
     AffineAutoregressive: AutoregressiveBijection,
     SplineAutoregressive: AutoregressiveBijection,
     ConditionalAffine: ConditionalAffineBijection,

@@ -51,6 +51,7 @@ class Case:
     captured: bool  # our runtime captures graphs of rows, and of rows with their contexts
     uploads: int  # a run with NumPy arrays; a shape is read on the host
     downloads: int
+    clears: int  # of memory, in front of sums over a first axis
 
 
 def write_all(folder: Path) -> list[Case]:
@@ -69,8 +70,14 @@ def write_all(folder: Path) -> list[Case]:
         cases += _write_all_graphs(folder, "composed", composed.NETWORKS["plane"](), dtype)
         cases += _write_all_graphs(folder, "composed-couplings", composed.NETWORKS["couplings"](), dtype)
         cases += _write_all_graphs(folder, "composed-masked", composed.NETWORKS["masked autoregressive"](), dtype)
+        cases += _write_all_graphs(folder, "composed-splines", composed.NETWORKS["spline couplings"](), dtype)
+        cases += _write_all_graphs(folder, "composed-masked-splines", composed.NETWORKS["masked splines"](), dtype)
+        cases += _write_all_graphs(folder, "composed-box", composed.NETWORKS["splines of a box"](), dtype)
+        cases += _write_all_graphs(folder, "composed-clamps", composed.NETWORKS["clamped couplings"](), dtype)
         cases += _write_all_graphs(folder, "composed-interval", composed.NETWORKS["a logit in front"](), dtype)
         cases += _write_all_graphs(folder, "composed-log-tanh", composed.NETWORKS["log tanh"](), dtype)
+        some = composed.NETWORKS["normal cdf in some columns"]()
+        cases += _write_all_graphs(folder, "composed-normal-cdf", some, dtype)
         cases += _write_all_graphs(folder, "conditional", conditional.network(), dtype)
         cases += _write_all_graphs(folder, "conditional-lunet", conditional.lu_net(), dtype)
         cases += _write_all_graphs(folder, "conditional-realnvp", conditional.realnvp(), dtype)
@@ -110,6 +117,16 @@ def _write(folder: Path, name: str, weights: Chain, dtype: str) -> Iterator[Case
             yield _case(folder, f"{name}-{dtype}-{solver.name}-{graph}", model, products or tensors)
 
 
+def _sums_over_a_first_axis(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """Whether a sum goes over the first axes that are longer than 1: CUDA adds these into cleared memory."""
+    if node.op_type != "ReduceSum":
+        return False
+    axes = next(onnx.numpy_helper.to_array(known) for known in model.graph.initializer if known.name == node.input[1])
+    known = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shape = next(entry.type.tensor_type.shape.dim for entry in known if entry.name == node.input[0])
+    return len(shape) > 2 and all(shape[axis].dim_value == 1 for axis in range(axes.min()))
+
+
 def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Case:
     path = folder / f"{name}.onnx"
     path.write_bytes(builder.serialize(model))
@@ -124,6 +141,7 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
         work_items=work_items(model),
         uploads=sum(entry.name != "shape" for entry in model.graph.input),
         downloads=len(model.graph.output),
+        clears=sum(_sums_over_a_first_axis(node, model) for node in model.graph.node),
     )
 
 

@@ -37,9 +37,9 @@ def test_every_graph_runs_on_cuda_and_is_captured(capability, reports, cases, co
 def test_a_number_is_committed_for_every_graph_and_no_other(cases, committed):
     assert list(committed) == [case.name for case in cases]
     # density; sampling by graph, dtype, solver; the wide one with a closed inverse; by dtype all graphs of three other
-    # activations, a dense RealNVP, two JKO-iFlows, five composed and three conditional flows; committed
+    # activations, a dense RealNVP, two JKO-iFlows, ten composed and three conditional flows; committed
     lunet = 3 * 3 + 3 * 3 * (5 + 4 + 4) + (1 + 3 * 4) + 3 * 4 * 3
-    assert len(committed) == lunet + 4 * 3 + 2 * 5 * 3 + (5 + 3) * 4 * 3 + 4
+    assert len(committed) == lunet + 4 * 3 + 2 * 5 * 3 + (10 + 3) * 4 * 3 + 4
 
 
 @every_capability

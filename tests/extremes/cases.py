@@ -17,6 +17,7 @@ from lunet_export.layers import (
     Inverse,
     LeakyReLU,
     LogTanh,
+    NormalCDF,
     Sigmoid,
     Softclip,
     Tanh,
@@ -226,6 +227,15 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
     "a logit without a margin": lambda: parts.composed(Inverse(Sigmoid()), parts.lu_layer(3)),
     "a logit with a margin of 1e-30": lambda: parts.composed(Inverse(Sigmoid(1e-30)), parts.lu_layer(3)),
     "a logit with a margin of 0.49": lambda: parts.composed(Inverse(Sigmoid(0.49)), parts.lu_layer(3)),
+    "a uniform base": lambda: parts.composed(_affine(3, 0.5), Inverse(NormalCDF())),
+    "a uniform base on a box of 1e-6": lambda: parts.composed(_affine(3, 1e6), Inverse(NormalCDF())),
+    "a uniform base on a box of 1e30": lambda: parts.composed(_affine(3, 1e-30), Inverse(NormalCDF())),
+    "a base that is uniform in one column": lambda: parts.composed(
+        Inverse(NormalCDF(np.array([False, True, False]))), parts.lu_layer(3)
+    ),
+    "a normal cdf and back": lambda: parts.composed(
+        parts.narrow(3), NormalCDF(), Inverse(NormalCDF()), parts.lu_layer(3)
+    ),
     "the inverse of tanh": lambda: parts.composed(Inverse(Tanh()), parts.lu_layer(3)),
     "a soft box of 1e6": lambda: parts.composed(Inverse(Softclip(1e6)), _affine(3, 1e-6), parts.lu_layer(3)),
     "64 LU layers": lambda: parts.composed(*(parts.lu_layer(3, seed=seed) for seed in range(64))),

@@ -14,6 +14,7 @@ from lunet_export.layers import (
     Layer,
     LeakyReLU,
     LogTanh,
+    NormalCDF,
     Permutation,
     RationalQuadratic,
     ScaleMap,
@@ -55,6 +56,13 @@ def dense(out: int, into: int, rng: np.random.Generator, *, scale: float = 0.7) 
     return Dense(scale * rng.standard_normal((out, into)) / np.sqrt(into), 0.3 * rng.standard_normal(out))
 
 
+def unit_box(dim: int) -> Affine:
+    """A box of the base onto (0, 1)."""
+    scale = np.linspace(0.25, 2.0, dim)
+    return Affine(scale, np.linspace(-0.5, 0.7, dim))
+
+
+SOME = np.array([True, False, True])
 EXP, SOFTPLUS = ScaleMap("exp"), ScaleMap("softplus", 0.0, 1e-3)
 
 
@@ -149,6 +157,14 @@ NETWORKS = {
     # Narrow between: what rounds to the end of an interval does not come back.
     "tanh and back": lambda: composed(narrow(3), Tanh(), Inverse(Tanh()), Inverse(narrow(3, seed=1))),
     "sigmoid and back": lambda: composed(narrow(3), Sigmoid(), Inverse(Sigmoid()), Inverse(narrow(3, seed=1))),
+    "normal cdf and back": lambda: composed(narrow(3), NormalCDF(), Inverse(NormalCDF()), Inverse(narrow(3, seed=1))),
+    "normal cdf in some columns": lambda: composed(
+        *(narrow(3), NormalCDF(SOME), Inverse(NormalCDF(SOME)), lu_layer(3, seed=1))
+    ),
+    "a uniform base": lambda: composed(unit_box(3), Inverse(NormalCDF()), lu_layer(3)),
+    "a base that is uniform in some columns": lambda: composed(
+        *(affine(3), permutation(3, seed=4), Inverse(NormalCDF(SOME)), lu_layer(3), affine(3, seed=2))
+    ),
     "log tanh": lambda: composed(lu_layer(4), LogTanh(1.0, 0.42), lu_layer(4, seed=1), Inverse(LogTanh(1.0, 0.3))),
     "a logit in front": lambda: composed(Inverse(Sigmoid(1e-6)), affine(4), lu_layer(4), LeakyReLU(0.2), lu_layer(4)),
     "another interval for every column": lambda: composed(

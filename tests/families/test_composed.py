@@ -33,6 +33,7 @@ from lunet_export.layers import (
     LeakyReLU,
     LeakyTanh,
     LogTanh,
+    NormalCDF,
     Permutation,
     ScaleMap,
     Sigmoid,
@@ -103,7 +104,7 @@ def test_the_products_of_a_gpu_are_inside_their_tolerance(name, mode):
 
 
 LAYERS = [Affine(np.array([-2.0]), np.array([0.3])), LeakyReLU(0.1), LeakyReLU(4.0), Sigmoid(), Tanh(), Softclip(2.0)]
-LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9)]
+LAYERS += [LogTanh(1.0, 1 - np.tanh(1.0) ** 2), LogTanh(0.7, 0.9), NormalCDF()]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lunet_export.flows.lunet import activation_of
-from lunet_export.layers import ACTIVATIONS, LU, LeakyReLU, LeakySquareplus
+from lunet_export.layers import ACTIVATIONS, LU, Inverse, LeakyReLU, LeakySquareplus, NormalCDF
 from lunet_export.preprocessing import Logit
 from lunet_export.torch_layers import Bijection, Chain, Flow, LogitPreprocessing, bijection_of
 from lunet_export.torch_layers.leaky_relu import LeakyReLUBijection
@@ -87,6 +87,10 @@ CASES: dict[str, tuple[Bijection, Tensor]] = {
     ),
     "leaky relu, an alpha per unit": (bijection_of(LeakyReLU(np.array([0.05, 0.3, 0.9]))), normal(3, 5.0)),
     "leaky softplus, learned": (LeakySoftplusBijection(0.3, learned=True).requires_grad_(False), normal(3, 5.0)),
+    "normal cdf": (bijection_of(NormalCDF()), normal(3, 1.5)),
+    "normal cdf, lower tail": (bijection_of(NormalCDF()), -normal(3, 4.0).abs()),
+    "normal cdf, some columns": (bijection_of(NormalCDF(np.array([True, False, True]))), normal(3, 1.5)),
+    "inverse of normal cdf": (bijection_of(Inverse(NormalCDF())), torch.special.ndtr(normal(3, 1.5))),
     "linear, D = 1": (linear(1), normal(1)),
     "linear, D = 2": (linear(2), normal(2)),
     "linear, D = 7": (linear(7), normal(7)),

@@ -86,11 +86,11 @@ class Own(nn.Module):
 
 
 def nflows_base():
-    from nflows.distributions.uniform import BoxUniform
+    from nflows.distributions import ConditionalIndependentBernoulli
     from nflows.flows import Flow
     from nflows.transforms import LULinear
 
-    return Flow(LULinear(DIM), BoxUniform(torch.zeros(DIM), torch.ones(DIM)))
+    return Flow(LULinear(DIM), ConditionalIndependentBernoulli([DIM]))
 
 
 def zuko_polynomials():

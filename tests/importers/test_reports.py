@@ -6,6 +6,7 @@ sbi #373: a spline raises for rows on or beyond its bound.
 LANfactory #79 and #86 (sbi's NLE to ONNX for HSSM): PyTorch's exporter writes ends of slices that no int32 holds.
 LANfactory, exporting_sbi_models.md: a MAF of one dimension has products of no columns, which other readers refuse.
 FrEIA #88, cflow-ad #32, pytorch #90169: an AllInOneBlock with its softplus of beta 0.5 and a soft permutation.
+onnx #3033, pytorch #30517: distributions of `torch.distributions` as a graph, here one with correlated columns.
 """
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from lunet_export import ExportedFlow, importers
+from lunet_export import ExportedFlow, importers, noise
 from lunet_export.checks import reference
+from lunet_export.checks.rounding import RoundingModel
 from lunet_export.export import ExportSettings, Provenance, build_artifact
 from lunet_export.importers import nflows
 from lunet_export.importers.twin import twin
@@ -170,6 +172,26 @@ def test_an_all_in_one_block_with_a_soft_permutation_is_right_in_both_directions
     assert tolerances.beyond(exported.log_prob(x[::-1].astype(dtype)), theirs, allowed) > 1
     data = PEERS["FrEIA"].data(flow, torch.from_numpy(z)).numpy()
     tolerances.assert_within(exported.decode(z.astype(dtype)), data, tolerances.of_sampling(weights, z, dtype)["x"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@torch.no_grad()
+def test_a_distribution_with_correlated_columns_becomes_a_graph(dtype):
+    from torch.distributions import MultivariateNormal, SigmoidTransform, TransformedDistribution
+
+    torch.manual_seed(0)
+    root = torch.tril(torch.randn(4, 4)) + 3 * torch.eye(4)
+    own = TransformedDistribution(MultivariateNormal(torch.zeros(4), scale_tril=root), [SigmoidTransform()])
+    weights = importers.read(own).weights
+    settings = ExportSettings(dtype=dtype)
+    flow = ExportedFlow(build_artifact(weights, Provenance("report"), settings), provider="cpu", threads=1)
+    x = own.sample((CONTEXTS,)).numpy().astype(dtype)
+    theirs = own.log_prob(torch.from_numpy(x.astype(np.float64))).numpy()
+    allowed = RoundingModel(weights, dtype).density(x.astype(np.float64))["log_prob"]
+    tolerances.assert_within(flow.log_prob(x), theirs, allowed)
+    z = noise.normal(0, range(CONTEXTS), 4).astype(dtype)
+    theirs = torch.sigmoid(torch.from_numpy(z.astype(np.float64)) @ root.T).numpy()
+    tolerances.assert_within(flow.decode(z), theirs, RoundingModel(weights, dtype).sampling(z.astype(np.float64))["x"])
 
 
 def of(model):
