@@ -124,11 +124,11 @@ def zuko_nearly_reached(beyond=1e-5):
     return of_zuko(base, (zuko.transforms.SigmoidTransform,), affine, ends=boxed(-half, half))
 
 
-def zuko_ncsf():
+def zuko_ncsf(**options):
     """Its layers map [-pi, pi] onto itself, and its base is wider by 1e-5 on both sides."""
     zuko = package("zuko")
     torch.manual_seed(0)
-    flow = zuko.flows.NCSF(DIM, transforms=2, hidden_features=(9,))
+    flow = zuko.flows.NCSF(DIM, transforms=2, hidden_features=(9,), **options)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
@@ -158,16 +158,32 @@ def normflows_uniform():
 
 
 def normflows_uniform_and_normal():
-    scale = torch.tensor([2.0, 0.5, 3.0])
+    return of_normflows(*uniform_and_normal(torch.tensor([2.0, 0.5, 3.0])))
+
+
+def uniform_and_normal(scale):
+    """A base that is uniform in the first and the last column, and its ends."""
     base = package("normflows").distributions.base.UniformGaussian(DIM, [0, 2], scale)
     some = torch.tensor([True, False, True])
-    return of_normflows(
-        base,
-        (
-            lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
-            lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
-        ),
+    return base, (
+        lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
+        lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
     )
+
+
+def normflows_circles(kind, **options):
+    """Splines on circles of two columns; that of the third has tails, which the library maps to 0."""
+    nf = package("normflows")
+    bounds = torch.tensor([pi, 9.0, 1.5])
+    torch.manual_seed(0)
+    layer = getattr(nf.flows, f"Circular{kind}RationalQuadraticSpline")
+    layers = [layer(DIM, 1, 9, [0, 2], tail_bound=bounds, init_identity=False, **each) for each in ({}, options)]
+    base, ends = uniform_and_normal(torch.tensor([2 * pi, 1.0, 3.0]))
+    flow = nf.NormalizingFlow(base, layers)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return Own(flow, lambda x: flow.log_prob(x.clone()), lambda x: flow.inverse(x.clone()), flow.forward, *ends)
 
 
 def nflows_box():
@@ -202,6 +218,9 @@ CASES = {
     "zuko BoxUniform, built": lambda: zuko_box(lazy=False),
     "zuko BoxUniform, a little wider": zuko_nearly_reached,
     "zuko NCSF": zuko_ncsf,
+    "zuko NCSF, coupling": lambda: zuko_ncsf(passes=2, bins=4, randperm=True),
+    "normflows circles, coupled": lambda: normflows_circles("Coupled", reverse_mask=True),
+    "normflows circles, autoregressive": lambda: normflows_circles("Autoregressive"),
     "normflows Uniform": normflows_uniform,
     "normflows UniformGaussian": normflows_uniform_and_normal,
     "nflows BoxUniform": nflows_box,

@@ -15,12 +15,13 @@ from lunet_export import ExportedFlow, importers
 from lunet_export.checks import reference
 from lunet_export.errors import CheckFailedError, CheckpointError, UnsupportedLayersError
 from lunet_export.export import ExportSettings, Provenance, build_artifact
-from lunet_export.importers import nflows, normflows, splines, zuko
+from lunet_export.importers import networks, nflows, normflows, splines, zuko
 from lunet_export.importers.twin import twin
 from lunet_export.layers import RationalQuadratic, SplineAutoregressive
 from lunet_export.layers.errors import EXACT
 from tests import tolerances
 from tests.importers.peers import PEERS, learned, nflows_flow, normflows_flow, package
+from tests.importers.test_bases import normflows_circles, zuko_ncsf
 from tests.importers.test_interop import LIMIT, gap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -239,13 +240,20 @@ SBI = {
     "sbi zuko_nsf, one dimension": partial(sbi_estimator, "zuko_nsf", 1),
 }
 
+#: Flows on circles, whose bases are uniform: tests/importers/test_bases.py asks the libraries for their answers.
+CIRCLES = {
+    "zuko NCSF": lambda: zuko_ncsf().flow,
+    "zuko NCSF, coupling": lambda: zuko_ncsf(passes=2).flow,
+    "normflows circles, coupled": lambda: normflows_circles("Coupled", reverse_mask=True).flow,
+    "normflows circles, autoregressive": lambda: normflows_circles("Autoregressive").flow,
+}
 CASES = {**NFLOWS, **ZUKO, **NORMFLOWS, **GLASFLOW, **SBI}
 
 
 def made(name):
     """A flow of random numbers in float64, in evaluation mode."""
     torch.manual_seed(0)
-    flow = CASES[name]()
+    flow = {**CASES, **CIRCLES}[name]()
     with torch.no_grad():
         for parameter in learned(flow):
             parameter += 0.3 * torch.randn_like(parameter)
@@ -503,9 +511,25 @@ def least_slopes(**settings):
     return RationalQuadratic(**settings | {"limit": -np.log(2e-3)})
 
 
+def unturned(**settings):
+    return RationalQuadratic(**settings | {"turn": 0.0})
+
+
+def without_phases(patch):
+    """Angles seen by a network through sines without a phase."""
+
+    def fault(module, context):
+        (wave, *rest) = read(module, context)
+        return [replace(wave, phase=0 * wave.phase), *rest]
+
+    read = networks._READERS["normflows.PeriodicFeaturesElementwise"]
+    patch.setitem(networks._READERS, "normflows.PeriodicFeaturesElementwise", fault)
+
+
 COUPLINGS = ("nflows coupling", "nflows coupling, box", "normflows coupled", "glasflow NSF", "sbi nsf")
 MASKS = ("nflows masked", "normflows masked", "glasflow masked splines", "sbi maf_rqs")
 BOXES = ("nflows coupling, box", "nflows masked, box", "nflows fixed, box")
+ON_CIRCLES = ("normflows coupled, circles", "normflows circles, coupled", "normflows circles, autoregressive")
 BOTH = ("nflows coupling, both halves", "normflows coupled")
 OF_ZUKO = ("zuko NSF", "zuko NSF, coupling", "zuko NSF, one dimension, given", "sbi zuko_nsf")
 TRAPS = {
@@ -520,8 +544,10 @@ TRAPS = {
         ("nflows coupling, box", "nflows masked, box", "nflows fixed, box"),
         taken(with_ends_of_1),
     ),
-    "a circle with end slopes of 1": (("normflows coupled, circles",), taken(with_ends_of_1)),
-    "a circle that is not closed": (("normflows coupled, circles",), numbers(last_of_its_neighbour)),
+    "a circle with end slopes of 1": (ON_CIRCLES, taken(with_ends_of_1)),
+    "a circle that is not closed": (ON_CIRCLES, numbers(last_of_its_neighbour)),
+    "no phase of angles": (("normflows circles, coupled",), without_phases),
+    "no turn": (("zuko NCSF", "zuko NCSF, coupling"), made_by(unturned)),
     "bounds exchanged": (("normflows coupled, bounds", "normflows masked, bounds"), taken(exchanged)),
     "one bound": (("normflows coupled, bounds", "normflows masked, bounds"), taken(one_bound)),
     "one half left out": (BOTH, half_left_out),
