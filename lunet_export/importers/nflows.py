@@ -215,6 +215,8 @@ def spline_coupling(module: Foreign, context: Tensor | None) -> Layers:
     normflows' coupling is the same, with tails and bounds per column.
     """
     inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
+    if not len(changed):
+        raise Refused("it changes no column")
     dim, known = len(inputs) + len(changed), splines.described(module, module.tails, module.tail_bound, len(changed))
     network = networks.read(module.transform_net, context)
     found = known.layers(dim, inputs, changed, network, splines.divisor_of(module.transform_net))
@@ -234,7 +236,7 @@ def masked_splines(module: Foreign, context: Tensor | None) -> Layers:
     return known.layers(len(columns), columns, columns, network, splines.divisor_of(module.autoregressive_net))
 
 
-def _spline(module: Foreign, context: Tensor | None) -> Layers:
+def fixed_splines(module: Foreign, context: Tensor | None) -> Layers:
     numbers = splines.numbers_of(module)
     if numbers.ndim != 2:
         raise Refused(f"its numbers have the shape {numbers.shape}, not a row's")
@@ -290,12 +292,13 @@ _LAYERS: Table = {
     "nflows.AdditiveCouplingTransform": _coupling(ScaleMap("none")),
     "nflows.PiecewiseRationalQuadraticCouplingTransform": spline_coupling,
     "nflows.MaskedPiecewiseRationalQuadraticAutoregressiveTransform": masked_splines,
-    "nflows.PiecewiseRationalQuadraticCDF": _spline,
+    "nflows.PiecewiseRationalQuadraticCDF": fixed_splines,
 }
 _BASES: Table = {
     "nflows.StandardNormal": _standard,
     "nflows.DiagonalNormal": _diagonal,
     "nflows.ConditionalDiagonalNormal": _conditional,
+    "glasflow.MultivariateUniform": lambda base, context: bases.uniform(row(base.low), row(base.high)),
     "nflows.BoxUniform": bases.OF_TORCH["nflows.BoxUniform"],
     "nflows.MG1Uniform": _refused("it is uniform on a skewed box, not on one along the columns"),
     "nflows.LotkaVolterraOscillating": _refused("it is a normal distribution that is cut off at the sides of a box"),

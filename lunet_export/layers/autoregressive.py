@@ -116,9 +116,14 @@ class Autoregressive(Layer):
         return np.where(boxed, least, low), np.where(boxed, most, high)
 
     def fills(self, low: Array, high: Array) -> bool:
-        """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
-        ends = zip((low, high), self._ends(), strict=True)
-        return all(np.allclose(end[self.changed], own[self.changed], rtol=_ROUNDED, atol=0.0) for end, own in ends)
+        """Return whether f maps the numbers of every column that changes onto themselves.
+
+        So it does with all numbers of its interval, and, where it passes those outside of it, with any of them beside.
+        """
+        ends, interval = (low[self.changed], high[self.changed]), self.transformer.interval
+        exact = [np.isclose(end, own, rtol=_ROUNDED, atol=0.0) for end, own in zip(ends, interval, strict=True)]
+        beside = ~self.boxed & (ends[0] <= interval[0]) & (ends[1] >= interval[1])
+        return bool((exact[0] & exact[1] | beside).all())
 
     @property
     def takes_context(self) -> int:
@@ -280,6 +285,14 @@ class SplineAutoregressive(Autoregressive):
     @property
     def boxed(self) -> NDArray[np.bool_]:
         return super().boxed if self.only_inside is None else self.only_inside
+
+    def spread(self, dim: int) -> "SplineAutoregressive":
+        """Return the layer of `dim` columns, where a spline of one column without inputs stands for all of them."""
+        if dim == self.dim or self.dim > 1 or len(self.inputs) or self.takes_context:
+            return self
+        numbers = np.tile(self.numbers(np.zeros((1, 1)))[0], dim)
+        network = (Dense(np.zeros((len(numbers), 0)), numbers),)
+        return replace(self, dim=dim, changed=np.arange(dim), network=network)
 
     def arrays(self) -> list[NDArray[Any]]:
         return [*super().arrays(), *([] if self.only_inside is None else [self.only_inside])]

@@ -206,6 +206,16 @@ def nflows_box():
     )
 
 
+def glasflow_uniform():
+    flow = package("glasflow").flows.CouplingNSF(DIM, 2, n_neurons=9, distribution="uniform")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    ends = boxed(torch.zeros(DIM), torch.ones(DIM))
+    return Own(flow.eval(), flow.log_prob, lambda x: flow.forward(x)[0], lambda z: flow.inverse(z)[0], *ends)
+
+
 CASES = {
     "torch MultivariateNormal, scale_tril": lambda: multivariate(scale_tril=ROOT),
     "torch MultivariateNormal, covariance": lambda: multivariate(covariance_matrix=ROOT @ ROOT.T),
@@ -224,6 +234,7 @@ CASES = {
     "normflows Uniform": normflows_uniform,
     "normflows UniformGaussian": normflows_uniform_and_normal,
     "nflows BoxUniform": nflows_box,
+    "glasflow uniform": glasflow_uniform,
 }
 every_base = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 

@@ -91,6 +91,11 @@ def zuko_layers():
         "MonotonicRQSTransform": (spline(bound=1.5), ALL),
         "splines": (zuko.flows.NSF(DIM, transforms=1, hidden_features=(9,)).transform, ALL),
         "splines of some columns": (zuko.flows.NSF(DIM, transforms=1, passes=2, hidden_features=(9,)).transform, ALL),
+        "CircularShiftTransform": (t.CircularShiftTransform(2.5), ALL),
+        "MonotonicRQSTransform of all columns": (
+            t.MonotonicRQSTransform(*(torch.randn(k) for k in (5, 5, 4)), bound=1.5),
+            ALL,
+        ),
         "splines on circles": (zuko.flows.NCSF(DIM, transforms=1, hidden_features=(9,)).transform, ALL),
         "splines of some columns on circles": (
             zuko.flows.NCSF(DIM, transforms=2, passes=2, hidden_features=(9,)).transform,
@@ -124,6 +129,13 @@ def normflows_layers():
         "Shift": (nf.transforms.Shift(0.3), ALL),
         "Reverse": (f.Reverse(f.LULinearPermute(DIM, identity_init=False)), ALL),
         "Composite": (f.Composite([f.AffineConstFlow((DIM,)), f.Permute(DIM)]), ALL),
+    }
+    inner = f.neural_spline
+    options = {"tails": "linear", "tail_bound": 1.5}
+    found |= {
+        "CDF": (inner.coupling.PiecewiseRationalQuadraticCDF([DIM], identity_init=False, **options), ALL),
+        "coupling alone": (f.CoupledRationalQuadraticSpline(DIM, 1, 9, tail_bound=1.5).prqct, ALL),
+        "autoregressive layer alone": (f.AutoregressiveRationalQuadraticSpline(DIM, 1, 9, tail_bound=1.5).mprqat, ALL),
     }
     found["CoupledRationalQuadraticSpline in a box"] = (f.CoupledRationalQuadraticSpline(DIM, 1, 9, tails=None), UNIT)
     for wide in (2.0, torch.tensor([2.0, 3.0, 2.5, 2.0])):

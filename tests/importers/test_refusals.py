@@ -124,7 +124,26 @@ def torch_base():
     return TransformedDistribution(Laplace(torch.zeros(DIM), torch.ones(DIM)), [AffineTransform(1.0, 2.0)])
 
 
+def glasflow_others():
+    import glasflow
+
+    scales = glasflow.flows.RealNVP(DIM, 1, scale_activation=torch.exp)
+    none_changed = glasflow.flows.CouplingNSF(DIM, 1, mask=[-1] * DIM)
+    return glasflow.flows.base.Flow(
+        glasflow.nflows.transforms.CompositeTransform([scales._transform, none_changed._transform]),
+        scales._distribution,
+    )
+
+
 REFUSED = {
+    "layers of glasflow": (
+        "glasflow",
+        glasflow_others,
+        {
+            "_transform._transforms.0._transforms.0": "its scale activation is none of nflows' and glasflow's own",
+            "_transform._transforms.1._transforms.0": "it changes no column",
+        },
+    ),
     "splines of nflows": (
         "nflows",
         nflows_splines,

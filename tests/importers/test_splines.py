@@ -311,6 +311,24 @@ def test_splines_are_the_peers_own_and_so_is_their_export(name):
         tolerances.assert_within(got[1], data, tolerances.of_sampling(weights, latents, dtype, *contexts)["x"])
 
 
+@pytest.mark.parametrize("context", [0, WIDTH])
+def test_one_circle_is_the_peers_own(context):
+    """Without a context the numbers are fixed: zuko then gives a turn and knots."""
+    torch.manual_seed(0)
+    flow = package("zuko").flows.NCSF(1, context, transforms=2, bins=5, hidden_features=(12,))
+    for parameter in learned(flow):
+        parameter.requires_grad_(False).add_(0.3 * torch.randn_like(parameter))
+    weights = importers.read(flow).weights
+    x = np.random.default_rng(0).uniform(-np.pi, np.pi, (COUNT, 1))
+    contexts = [np.random.default_rng(1).standard_normal((COUNT, WIDTH))] if context else []
+    theirs = asked("zuko", flow, "log_prob", x, *contexts)
+    assert gap(reference.log_prob(weights, x, *contexts), theirs) < LIMIT
+    artifact = build_artifact(weights, Provenance("circle"), ExportSettings(dtype="float64"))
+    exported, given = ExportedFlow(artifact, provider="cpu", threads=1), {"context": contexts[0]} if contexts else {}
+    assert gap(exported.log_prob(x, **given), theirs) < LIMIT
+    assert gap(exported.decode(exported.encode(x, **given), **given), x) < LIMIT
+
+
 def test_rows_are_inside_and_outside_of_boxes():
     for name in ("nflows coupling", "nflows masked", "zuko NSF", "normflows coupled, bounds", "glasflow NSF"):
         weights = importers.read(made(name)).weights
