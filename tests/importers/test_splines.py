@@ -597,6 +597,15 @@ def test_a_box_that_is_taken_for_tails_fits_no_logit(monkeypatch):
         importers.read(flow)
 
 
+def test_a_box_inside_of_the_tails_is_not_mapped_onto_itself():
+    package("nflows")
+    from nflows.transforms import InverseTransform, Sigmoid
+
+    inside = [Sigmoid(), nflows_fixed(tail_bound=0.4), nflows_masked(tail_bound=3.0), InverseTransform(Sigmoid())]
+    with pytest.raises(CheckpointError, match="layers that reach every latent number"):
+        importers.read(nflows_flow(DIM, *inside))
+
+
 def test_numbers_that_another_function_makes_knots_of_are_refused():
     peer = package("zuko")
 
