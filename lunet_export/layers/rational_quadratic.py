@@ -321,12 +321,15 @@ class _Nodes(FunctionNodes):
         if spline.limit:
             softened = g.node("Mul", g.node("Abs", u), g.constant(spline._steepness[..., None], "steepness"))
             return g.node("Exp", g.node("Div", u, g.node("Add", softened, 1.0)))
-        shares, slopes = (self._slice(u, first, last) for first, last in ((0, 2), (2, 3)))
-        # A maximum of slices: on CUDA, a reduction to the maximum needs cuDNN.
+        # On CUDA, parts of a Split or a Concat that differ would have their sizes copied there in every run, and a
+        # reduction to the maximum needs cuDNN.
+        *both, slopes = g.split(u, [1, 1, 1], axis=0)
+        shares = g.concat(both, axis=0)
         largest, *others = g.split(shares, [1] * (spline.bins + 1), axis=1)
         for first in range(0, len(others), _MOST_OPERANDS - 1):
             largest = g.node("Max", largest, *others[first : first + _MOST_OPERANDS - 1])
-        return g.concat([g.node("Exp", g.node("Sub", shares, largest)), slopes], axis=0)
+        grown = g.node("Exp", g.node("Sub", shares, largest))
+        return g.concat([*g.split(grown, [1, 1], axis=0), slopes], axis=0)
 
     def _rows(self) -> tuple[Array, Array]:
         """Return what makes starts, sizes and both slopes of exponentials, (3, 2 K, K + 1), and totals, (3, 1, K + 1).
@@ -393,7 +396,8 @@ class _Nodes(FunctionNodes):
         """Write the numbers of the bin of v, [1, 1, batch, C] each."""
         g, bins = self._g, self._spline.bins
         if self._known is None:
-            starts = self._slice(self._table, row, row + 1)
+            places = (np.array([number], dtype=np.int64) for number in (row, row + 1, 0))
+            starts = g.node("Slice", self._table, *(g.constant(place, "slice") for place in places))
         else:
             starts = g.constant(self._known[row : row + 1], "starts")
         number = g.sum_columns(g.cast(g.node("GreaterOrEqual", v, starts)), keep=True, axis=2)
@@ -403,11 +407,6 @@ class _Nodes(FunctionNodes):
         if self._has_slopes:
             return [*corner, first, last]
         return [*corner, *g.split(self._softplus(g.concat([first, last], axis=0)), [1, 1], axis=0)]
-
-    def _slice(self, value: Value, first: int, last: int) -> Value:
-        """Write some entries of the first axis; on CUDA, a Split into parts that differ would copy their sizes there."""
-        places = (np.array([number], dtype=np.int64) for number in (first, last, 0))
-        return self._g.node("Slice", value, *(self._g.constant(place, "slice") for place in places))
 
     def _softplus(self, slopes: Value) -> Value:
         """Write least_slope + log(1 + e^u)."""

@@ -44,7 +44,7 @@ class Case:
 
     name: str  # of its file, without suffix
     path: Path
-    products: str  # dtype of the matrix products
+    products: str  # dtype of the matrix products; float32 if some of them are, as those with constants inside splines
     draws: bool  # draws its own noise: must never be captured
     nodes: int
     work_items: int  # launches by the manifest's count
@@ -117,6 +117,11 @@ def _write(folder: Path, name: str, weights: Chain, dtype: str) -> Iterator[Case
             yield _case(folder, f"{name}-{dtype}-{solver.name}-{graph}", model, products or tensors)
 
 
+def _has_others(model: onnx.ModelProto) -> bool:
+    """Whether some products of a graph are float32 beside those in float16: they are written as MatMul."""
+    return any(node.op_type == "MatMul" for node in model.graph.node)
+
+
 def _sums_over_a_first_axis(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
     """Whether a sum goes over the first axes that are longer than 1: CUDA adds these into cleared memory."""
     if node.op_type != "ReduceSum":
@@ -134,7 +139,7 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
     return Case(
         name=name,
         path=path,
-        products=products,
+        products="float32" if products == "float16" and _has_others(model) else products,
         draws=draws,
         captured=not draws and {entry.name for entry in model.graph.input} <= CAPTURED,
         nodes=len(model.graph.node),
