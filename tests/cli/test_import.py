@@ -219,3 +219,24 @@ def test_a_state_of_freia_alone_asks_for_its_factory(of_freia):
     code, _, err = run("state.pt")
     assert code == 2
     assert "lunet-export import FrEIA MODULE:FUNCTION --state state.pt" in " ".join(err.split())
+
+
+GLASFLOW = """
+from glasflow.flows import CouplingNSF
+
+def build():
+    return CouplingNSF(3, 2, n_conditional_inputs=2, n_neurons=12, linear_transform="lu")
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # of glasflow about PyTorch
+def test_splines_of_glasflow_go_the_whole_way(here):
+    pytest.importorskip("glasflow", reason="glasflow is not installed: run make setup-dev")
+    (here / "my_glasflow_flows.py").write_text(GLASFLOW)
+    try:
+        code, out, err = run("import", "glasflow", "my_glasflow_flows:build")
+    finally:
+        sys.modules.pop("my_glasflow_flows", None)
+    assert (code, err.strip()) == (0, "next: lunet-export model.pt"), err
+    assert "largest relative differences from the flow of glasflow, on 512 rows at 128 contexts" in out
+    assert (run("model.pt", "-o", "splines")[0], run("check", "splines", "--model", "model.pt")[0]) == (0, 0)
