@@ -353,6 +353,7 @@ _LAYERS: Table = {
     "zuko.IdentityTransform": lambda transform, context: (),
     "zuko.SoftclipTransform": _softclip,
     "zuko.MonotonicRQSTransform": _knots,
+    "zuko.CircularShiftTransform": lambda transform, context: splines.circular_shift(float(transform.bound)),
     "zuko.MonotonicAffineTransform": _monotonic_affine,
     "zuko.AdditiveTransform": _additive,
     "zuko.AutoregressiveTransform": _autoregressive,
