@@ -140,6 +140,12 @@ def from_knots(x: Array, y: Array, slopes: Array) -> tuple[RationalQuadratic, Ar
     return spline, np.concatenate([logits, grown + np.log(-np.expm1(-grown))], axis=1)
 
 
+def circular_shift(bound: float) -> Layers:
+    """Return what moves numbers in [-bound, bound] by bound, around a circle: a spline of one straight bin."""
+    spline = RationalQuadratic(1, -bound, bound, "box", limit=1.0, turn=bound)
+    return (SplineAutoregressive(1, np.arange(0), np.arange(1), constant(np.zeros(spline.count)), spline),)
+
+
 def divisor_of(network: Foreign) -> float:
     """Return what couplings divide widths and heights by: the root of the width that their network says it has."""
     for name in ("hidden_features", "hidden_channels"):

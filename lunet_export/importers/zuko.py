@@ -285,13 +285,6 @@ def _knots(transform: Foreign, context: Tensor | None) -> Layers:
     return (SplineAutoregressive(len(columns), np.arange(0), columns, splines.constant(numbers.ravel()), spline),)
 
 
-def _circular_shift(transform: Foreign, context: Tensor | None) -> Layers:
-    """Read (x mod 2 B) - B of [-B, B], a turn around a circle: a spline of one bin that is y = x, behind its turn."""
-    bound, column = float(transform.bound), np.arange(1)
-    spline = RationalQuadratic(1, -bound, bound, "box", limit=1.0, turn=bound)
-    return (SplineAutoregressive(1, column[:0], column, splines.constant(np.zeros(spline.count)), spline),)
-
-
 def _owner(transform: Foreign) -> tuple[Foreign, Tensor | None]:
     """Return the module whose network gives the numbers of a coupling or autoregressive transform, and its context."""
     method = getattr(transform.meta, "func", None)
@@ -362,7 +355,7 @@ _LAYERS: Table = {
     "zuko.IdentityTransform": lambda transform, context: (),
     "zuko.SoftclipTransform": _softclip,
     "zuko.MonotonicRQSTransform": _knots,
-    "zuko.CircularShiftTransform": _circular_shift,
+    "zuko.CircularShiftTransform": lambda transform, context: splines.circular_shift(float(transform.bound)),
     "zuko.MonotonicAffineTransform": _monotonic_affine,
     "zuko.AdditiveTransform": _additive,
     "zuko.AutoregressiveTransform": _autoregressive,

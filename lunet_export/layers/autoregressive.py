@@ -111,19 +111,19 @@ class Autoregressive(Layer):
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
         """Return the box itself, which the layer maps onto itself; its ends may be rounded."""
         del forward
-        least, most = self._ends()
-        boxed = np.isfinite(most)
-        return np.where(boxed, least, low), np.where(boxed, most, high)
+        inside = np.isin(np.arange(self.dim), self.changed) & np.isfinite(low)
+        least, most = self.transformer.interval
+        return np.where(inside, least, low), np.where(inside, most, high)
 
     def fills(self, low: Array, high: Array) -> bool:
-        """Return whether f maps the numbers of every column that changes onto themselves.
+        """Return whether every column that changes has all numbers that f takes, or those that f maps onto themselves.
 
-        So it does with all numbers of its interval, and, where it passes those outside of it, with any of them beside.
+        The numbers of the latter are those of the transformer's interval.
         """
-        ends, interval = (low[self.changed], high[self.changed]), self.transformer.interval
-        exact = [np.isclose(end, own, rtol=_ROUNDED, atol=0.0) for end, own in zip(ends, interval, strict=True)]
-        beside = ~self.boxed & (ends[0] <= interval[0]) & (ends[1] >= interval[1])
-        return bool((exact[0] & exact[1] | beside).all())
+        numbers = np.stack([low, high])[:, self.changed]
+        taken, mapped = np.stack(self._ends())[:, self.changed], np.array(self.transformer.interval)[:, None]
+        alike = [np.isclose(numbers, ends, rtol=_ROUNDED, atol=0.0).all(axis=0) for ends in (taken, mapped)]
+        return bool(np.logical_or(*alike).all())
 
     @property
     def takes_context(self) -> int:
@@ -283,16 +283,20 @@ class SplineAutoregressive(Autoregressive):
         return self.spline
 
     @property
-    def boxed(self) -> NDArray[np.bool_]:
-        return super().boxed if self.only_inside is None else self.only_inside
+    def _stands_for_all(self) -> bool:
+        """Return whether this is one fixed spline, for any number of columns."""
+        return self.dim == 1 and len(self.network) == 1 and not len(self.inputs) and not self.takes_context
 
     def spread(self, dim: int) -> "SplineAutoregressive":
-        """Return the layer of `dim` columns, where a spline of one column without inputs stands for all of them."""
-        if dim == self.dim or self.dim > 1 or len(self.inputs) or self.takes_context:
+        if not self._stands_for_all or dim == 1:
             return self
         numbers = np.tile(self.numbers(np.zeros((1, 1)))[0], dim)
         network = (Dense(np.zeros((len(numbers), 0)), numbers),)
         return replace(self, dim=dim, changed=np.arange(dim), network=network)
+
+    @property
+    def boxed(self) -> NDArray[np.bool_]:
+        return super().boxed if self.only_inside is None else self.only_inside
 
     def arrays(self) -> list[NDArray[Any]]:
         return [*super().arrays(), *([] if self.only_inside is None else [self.only_inside])]

@@ -142,6 +142,51 @@ def zuko_ncsf(**options):
     )
 
 
+def zuko_knots_on_a_box(*, shifted=False):
+    """Splines that hold their knots, the same for all columns or one each; behind a bare shift around the circle."""
+    zuko = package("zuko")
+    torch.manual_seed(1)
+    half = torch.full((DIM,), pi)
+    base = zuko.lazy.UnconditionalDistribution(zuko.distributions.BoxUniform, -half, half, buffer=True)
+    numbers = [torch.randn(*([] if shifted else [DIM]), count) for count in (8, 8, 7)]
+    made = [zuko.lazy.UnconditionalTransform(zuko.transforms.MonotonicRQSTransform, *numbers, bound=pi)]
+    if shifted:
+        made.insert(0, zuko.lazy.UnconditionalTransform(zuko.transforms.CircularShiftTransform, bound=pi))
+    flow = zuko.lazy.Flow(made, base)
+    return Own(
+        flow,
+        lambda x: flow().log_prob(x),
+        lambda x: flow().transform(x),
+        lambda z: flow().transform.inv(z),
+        *boxed(-half, half),
+    )
+
+
+def normflows_circular(kind, *, bounds):
+    """Two angles and one number on a line, each with a bound of its own or all with one."""
+    nf = package("normflows")
+    torch.manual_seed(2)
+    bound = torch.tensor([pi, 2.5, pi]) if bounds else pi
+    scale = torch.tensor([2 * pi, 0.5, 2 * pi])  # normflows maps numbers outside of a box to 0
+    base = nf.distributions.base.UniformGaussian(DIM, [0, 2], scale)
+    made = getattr(nf.flows, kind)
+    options = [{"reverse_mask": odd} for odd in (False, True)] if "Coupled" in kind else [{}, {}]
+    layers = [made(DIM, 1, 8, [0, 2], tail_bound=bound, **each) for each in options]
+    flow = nf.NormalizingFlow(base, layers)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    some = torch.tensor([True, False, True])
+    return Own(
+        flow,
+        lambda x: flow.log_prob(x.clone()),
+        lambda x: flow.inverse(x.clone()),
+        flow.forward,
+        lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
+        lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
+    )
+
+
 def of_normflows(base, ends):
     nf = package("normflows")
     layer = nf.flows.AffineConstFlow((DIM,))
@@ -158,32 +203,16 @@ def normflows_uniform():
 
 
 def normflows_uniform_and_normal():
-    return of_normflows(*uniform_and_normal(torch.tensor([2.0, 0.5, 3.0])))
-
-
-def uniform_and_normal(scale):
-    """A base that is uniform in the first and the last column, and its ends."""
+    scale = torch.tensor([2.0, 0.5, 3.0])
     base = package("normflows").distributions.base.UniformGaussian(DIM, [0, 2], scale)
     some = torch.tensor([True, False, True])
-    return base, (
-        lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
-        lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
+    return of_normflows(
+        base,
+        (
+            lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
+            lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
+        ),
     )
-
-
-def normflows_circles(kind, **options):
-    """Splines on circles of two columns; that of the third has tails, which the library maps to 0."""
-    nf = package("normflows")
-    bounds = torch.tensor([pi, 9.0, 1.5])
-    torch.manual_seed(0)
-    layer = getattr(nf.flows, f"Circular{kind}RationalQuadraticSpline")
-    layers = [layer(DIM, 1, 9, [0, 2], tail_bound=bounds, init_identity=False, **each) for each in ({}, options)]
-    base, ends = uniform_and_normal(torch.tensor([2 * pi, 1.0, 3.0]))
-    flow = nf.NormalizingFlow(base, layers)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-    return Own(flow, lambda x: flow.log_prob(x.clone()), lambda x: flow.inverse(x.clone()), flow.forward, *ends)
 
 
 def nflows_box():
@@ -229,12 +258,20 @@ CASES = {
     "zuko BoxUniform, a little wider": zuko_nearly_reached,
     "zuko NCSF": zuko_ncsf,
     "zuko NCSF, coupling": lambda: zuko_ncsf(passes=2, bins=4, randperm=True),
-    "normflows circles, coupled": lambda: normflows_circles("Coupled", reverse_mask=True),
-    "normflows circles, autoregressive": lambda: normflows_circles("Autoregressive"),
+    "zuko knots on a box": zuko_knots_on_a_box,
+    "zuko knots of all columns behind a circular shift": lambda: zuko_knots_on_a_box(shifted=True),
     "normflows Uniform": normflows_uniform,
     "normflows UniformGaussian": normflows_uniform_and_normal,
     "nflows BoxUniform": nflows_box,
     "glasflow uniform": glasflow_uniform,
+}
+CIRCULAR = ("CircularAutoregressiveRationalQuadraticSpline", "CircularCoupledRationalQuadraticSpline")
+CASES |= {
+    f"normflows {kind}{', bounds of their own' * bounds}": lambda kind=kind, bounds=bounds: normflows_circular(
+        kind, bounds=bounds
+    )
+    for kind in CIRCULAR
+    for bounds in (False, True)
 }
 every_base = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 

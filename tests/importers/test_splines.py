@@ -21,7 +21,7 @@ from lunet_export.layers import RationalQuadratic, SplineAutoregressive
 from lunet_export.layers.errors import EXACT
 from tests import tolerances
 from tests.importers.peers import PEERS, learned, nflows_flow, normflows_flow, package
-from tests.importers.test_bases import normflows_circles, zuko_ncsf
+from tests.importers.test_bases import normflows_circular, zuko_ncsf
 from tests.importers.test_interop import LIMIT, gap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -244,8 +244,12 @@ SBI = {
 CIRCLES = {
     "zuko NCSF": lambda: zuko_ncsf().flow,
     "zuko NCSF, coupling": lambda: zuko_ncsf(passes=2).flow,
-    "normflows circles, coupled": lambda: normflows_circles("Coupled", reverse_mask=True).flow,
-    "normflows circles, autoregressive": lambda: normflows_circles("Autoregressive").flow,
+    "normflows circles, coupled": lambda: (
+        normflows_circular("CircularCoupledRationalQuadraticSpline", bounds=True).flow
+    ),
+    "normflows circles, autoregressive": lambda: (
+        normflows_circular("CircularAutoregressiveRationalQuadraticSpline", bounds=True).flow
+    ),
 }
 CASES = {**NFLOWS, **ZUKO, **NORMFLOWS, **GLASFLOW, **SBI}
 
