@@ -123,7 +123,7 @@ class Autoregressive(Layer):
         numbers = np.stack([low, high])[:, self.changed]
         taken, mapped = np.stack(self._ends())[:, self.changed], np.array(self.transformer.interval)[:, None]
         alike = [np.isclose(numbers, ends, rtol=_ROUNDED, atol=0.0).all(axis=0) for ends in (taken, mapped)]
-        return bool(np.logical_or(*alike).all())
+        return bool(np.any(alike, axis=0).all())
 
     @property
     def takes_context(self) -> int:
