@@ -11,7 +11,7 @@ from typer import Option
 
 import lunet_export
 from lunet_cli import output
-from lunet_cli.check_table import print_checks
+from lunet_cli.check_table import print_checks, print_seams
 from lunet_cli.doctor import in_words
 from lunet_cli.models import read_model, where, where_in_words
 from lunet_cli.options import AuthorsOptions, Folder, Json, RunOptions
@@ -73,6 +73,8 @@ def check(
         source = None if model is None else Model(read_model(model, authors), files_of(model, authors.latent_stats))
         flow, checks = _checked(folder, run, source, document, seed=seed)
         document |= {"passed": parity.all_passed(checks), "checks": [parity.as_json(entry) for entry in checks]}
+        if flow.vectors.seams is not None:
+            document["seams"] = flow.vectors.seams.counts()
     if as_json:
         output.dump(document)
     elif not is_piped(report):
@@ -110,6 +112,7 @@ def _say(
 ) -> None:
     products = flow.manifest.products
     print_checks(checks, "tf32" if flow.tf32 and products == "float32" else products)
+    print_seams(flow.vectors.seams)
     if "gpu" in document:
         _say_gpu(document["gpu"])
     output.say(f"{sum(entry.passed for entry in checks)} of {len(checks)} checks passed, {where_in_words(flow)}")

@@ -7,6 +7,7 @@ from math import ceil
 from lunet_cli import output
 from lunet_cli.arguments import in_options
 from lunet_export import parity
+from lunet_export.checks.vector_file import Seams
 from lunet_export.errors import CheckFailedError
 from lunet_export.parity import Check
 
@@ -51,6 +52,19 @@ def print_checks(checks: Sequence[Check], dtype: str, cure: str | None = None) -
         output.say(f"[{number}] {note}")
     for sentence in _without_digits(checks, f"{dtype} keeps no digit", cure or _CURES.get(dtype, _NO_CURE)):
         output.say(sentence)
+
+
+def print_seams(seams: Seams | None) -> None:
+    """Print how many rows lie so near a knot of a spline that rounding decides their bin; nothing without splines."""
+    if seams is None:
+        return
+    drawn, *tested = seams.counts().values()
+    rows, put, decided = (sum(part[name] for part in tested) for name in ("rows", "at_seams", "by_rounding"))
+    output.say(
+        f"{drawn['by_rounding']} of {drawn['rows']} rows drawn from the model lie so near a knot of a spline that "
+        f"rounding decides their bin, and so do {decided} of the {rows} test rows, {put} of which were put at knots; "
+        "their tolerances span both bins."
+    )
 
 
 def _group_and_name(check: Check) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typer import Argument, BadParameter, Option
 
 from lunet_cli import hints, output
 from lunet_cli.arguments import in_options
-from lunet_cli.check_table import print_checks, told_where_failed
+from lunet_cli.check_table import print_checks, print_seams, told_where_failed
 from lunet_cli.models import read_model
 from lunet_cli.option_groups import changed, option
 from lunet_cli.options import DEFAULT_PARENT, SOLVER_WORDS, AuthorsOptions, Dtype, Force, Json, LoadOptions
@@ -96,9 +96,12 @@ def export(
     if as_json:
         document = exported.manifest.document
         parts = {"graphs": document["graphs"], "checks": document["checks"], "alternatives": found}
+        if exported.seams is not None:
+            parts["seams"] = exported.seams.counts()
         output.dump({"folder": str(destination), "passed": True, **parts})
         return
     print_checks(exported.checks, exported.manifest.products)
+    print_seams(exported.seams)
     for direction, graph in exported.manifest.document["graphs"].items():
         output.say(f"{destination / graph['file']}: {direction}, {graph['nodes']} nodes, {graph['bytes'] / 1e6:.2f} MB")
     output.say(in_options(remark))

@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 
 #: Errors that values of a parsed file raise if they are no arrays.
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-_TYPES: dict[str, type] = {"clamped": np.bool_, "label": np.int64}  # dtypes of arrays that are not float64
+#: Dtypes of arrays that are not float64.
+_TYPES: dict[str, type] = {"label": np.int64, **dict.fromkeys(("clamped", "at_seams", "by_rounding"), np.bool_)}
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,73 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class SeamRows:
+    """These mark rows of the vectors of one graph, (N,) each.
+
+    `at_seams` are rows that were put where a spline changes its form: on a knot, an end of its box, or just beside
+    one. `by_rounding` are rows that lie so near such a place that rounding decides the side; their tolerances span
+    both.
+    """
+
+    at_seams: NDArray[np.bool_]
+    by_rounding: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Seams:
+    """These say which rows rounding decides: how many of `drawn` rows of the model, and which of the vectors.
+
+    In the file they stand beside the vectors: readers of vectors do not look there.
+    """
+
+    drawn: int
+    drawn_by_rounding: int
+    density: SeamRows
+    sampling: SeamRows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        drawn = {"rows": self.drawn, "by_rounding": self.drawn_by_rounding}
+        return {"drawn": drawn, "density": _lists(asdict(self.density)), "sampling": _lists(asdict(self.sampling))}
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many rows of each part there are, were put at seams, and are decided by rounding."""
+        found = {"drawn": {"rows": self.drawn, "at_seams": 0, "by_rounding": self.drawn_by_rounding}}
+        for name, part in (("density", self.density), ("sampling", self.sampling)):
+            found[name] = {
+                "rows": len(part.at_seams),
+                "at_seams": int(part.at_seams.sum()),
+                "by_rounding": int(part.by_rounding.sum()),
+            }
+        return found
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], density: int, sampling: int) -> Self:
+        """Return what `to_json` made, for so many rows of the vectors.
+
+        Raises:
+            _OtherShapesError: if the arrays have other shapes.
+            LookupError, TypeError, ValueError, AttributeError, ArithmeticError: if they are no arrays, or no counts.
+        """
+        parts = []
+        for name, rows in (("density", density), ("sampling", sampling)):
+            part = SeamRows(**_arrays(document[name]))
+            if part.at_seams.shape != (rows,) or part.by_rounding.shape != (rows,):
+                raise _OtherShapesError
+            parts.append(part)
+        drawn, decided = document["drawn"]["rows"], document["drawn"]["by_rounding"]
+        if not (type(drawn) is type(decided) is int and 0 <= decided <= drawn):
+            raise ValueError("seams.drawn")
+        return cls(drawn, decided, *parts)
+
+
+@dataclass(frozen=True)
 class Vectors:
-    """This is the content of `vectors.json` for a flow."""
+    """This is the content of `vectors.json` for a flow; `seams` is None where its layers have none."""
 
     density: DensityVectors
     sampling: SamplingVectors
+    seams: Seams | None = None
 
     @property
     def own_rows(self) -> list[Array]:
@@ -107,7 +170,8 @@ class Vectors:
 
     def to_json(self) -> dict[str, Any]:
         """Return lists of numbers; Python's float notation gives every float64 back exactly."""
-        return _lists(asdict(self))
+        found = {"density": _lists(asdict(self.density)), "sampling": _lists(asdict(self.sampling))}
+        return found if self.seams is None else {**found, "seams": self.seams.to_json()}
 
     def under_tf32(self, products: str) -> Self:
         """Return the same vectors with the tolerances of TF32, which the CUDA provider takes on request.
@@ -134,7 +198,9 @@ class Vectors:
             sampling = _read(SamplingVectors, document["sampling"], dim, context=context)
             if any((part.context is None) != (context == 0) for part in (density, sampling)):
                 raise _OtherShapesError
-            return cls(density, sampling)
+            told = document.get("seams")
+            seams = None if told is None else Seams.from_json(told, len(density.x), len(sampling.z))
+            return cls(density, sampling, seams)
 
 
 @dataclass(frozen=True)
@@ -144,6 +210,7 @@ class MixtureVectors:
     density: MixtureDensityVectors
     sampling: tuple[SamplingVectors, ...]  # one per class
     names: tuple[str, ...]
+    seams: None = None  # not looked for
 
     @property
     def own_rows(self) -> list[Array]:

@@ -17,6 +17,8 @@ from lunet_export.checks.vector_file import (
     MixtureDensityVectors,
     MixtureVectors,
     SamplingVectors,
+    SeamRows,
+    Seams,
     Vectors,
 )
 from lunet_export.distribution import Distribution, Mixture
@@ -28,6 +30,11 @@ Array = NDArray[np.float64]
 
 _PLAIN_ROWS = 8
 _FEW_ROWS = 2  # number of rows if a row's tolerances take seconds
+#: Rows on seams, or just beside them, and rows of the model of which the share near seams is told; fewer where a row
+#: takes so many products that these would take many seconds.
+_SEAMS, _DRAWN, _FEW_SEAMS, _FEW_DRAWN = 16, 256, 4, 32
+_COSTLY = 1e6
+_AT_ONCE = 32
 #: Standard deviations of the tail rows of z. A row that leaves the dtype there is left out: the inverse of a masked
 #: autoregressive flow, for example, multiplies column by column.
 _TAIL_SCALES = (3.0, 3.0, 10.0, 10.0)
@@ -75,35 +82,81 @@ def _build(weights: Chain, dtype: str, products: str, seed: int, examples: Array
     if examples is None or context is not None:
         examples = interior(weights, reference.decode(weights, plain, context))
     data = model.clamp(rounded(examples[:count], dtype))
-    encoded, log_prob = model.encode(data, context)
+    usual = len(data)
     # TF32 changes float32 products only, so no other export has tolerances for it.
     tf32 = model.with_products(TF32) if products == "float32" else None
-    density = DensityVectors(
-        data,
-        encoded,
-        log_prob,
-        model.of_density(data, encoded, log_prob, context),
-        finite(tf32.of_density(data, encoded, log_prob, context)) if tf32 else None,
-        context,
-    )
+    if weights.has_seams:
+        data, context = _with_seams(weights, model, data, context, dtype)
+    density, by_rounding = _dense(data, model, tf32, context)
 
     # The latents of data are the rows that no clamp touches: images drawn from N(0, I) nearly always touch it.
     tails = rounded(tails, dtype)
     # Contexts other than those of the density, so that its rows do not simply come back.
     others = _contexts(weights, dtype, seed, range(count, 2 * count + len(scales)))
-    fitting = _fitting(sampled(weights, tails, model, None, _part(others, slice(count, None))), dtype)
-    latents = encoded[: count // 2]
-    z = np.concatenate([rounded(plain, dtype), tails[fitting], rounded(latents, dtype)])
+    latents, at_seams = rounded(density.z[: min(usual, count // 2)], dtype), rounded(density.z[usual:], dtype)
+    far = np.concatenate([tails, at_seams])
+    of_far = None if context is None or others is None else np.concatenate([others[count:], context[usual:]])
+    fitting = _fitting(sampled(weights, far, model, None, of_far)[0], dtype)
+    in_tails, on_seams = fitting[: len(tails)], fitting[len(tails) :]
+    z = np.concatenate([rounded(plain, dtype), tails[in_tails], latents, at_seams[on_seams]])
     if context is not None and others is not None:
-        others = np.concatenate([others[:count], others[count:][fitting], context[: len(latents)]])
-    sampling = sampled(weights, z, model, tf32, others)
+        parts = others[:count], others[count:][in_tails], context[: len(latents)], context[usual:][on_seams]
+        others = np.concatenate(parts)
+    sampling, sampled_by_rounding = sampled(weights, z, model, tf32, others)
     validate_finite([density.x, density.z, density.log_prob, *density.tolerance.values()], dtype)
     validate_finite([sampling.x, sampling.z, sampling.log_prob, *sampling.tolerance.values()], dtype)
     if products == dtype:  # shorter ones are measured
-        validate_digits("z", density.z, density.tolerance["z"], dtype)
-        validate_digits("log_prob", density.log_prob, density.tolerance["log_prob"], dtype)
+        validate_digits("z", density.z[:usual], density.tolerance["z"][:usual], dtype)
+        validate_digits("log_prob", density.log_prob[:usual], density.tolerance["log_prob"][:usual], dtype)
         validate_digits("x", sampling.x[:count], sampling.tolerance["x"][:count], dtype)
-    return Vectors(density, sampling)
+    if not weights.has_seams:
+        return Vectors(density, sampling)
+    first = 2 * count + len(scales)
+    many = count if model.expensive else _DRAWN if weights.work < _COSTLY else _FEW_DRAWN
+    drawn = _decided(weights, model, dtype, seed, range(first, first + many))
+    of_density = SeamRows(np.arange(len(data)) >= usual, by_rounding)
+    of_sampling = SeamRows(np.arange(len(z)) >= len(z) - int(on_seams.sum()), sampled_by_rounding)
+    return Vectors(density, sampling, Seams(len(drawn), int(drawn.sum()), of_density, of_sampling))
+
+
+def _with_seams(
+    weights: Chain, model: RoundingModel, data: Array, context: Array | None, dtype: str
+) -> tuple[Array, Array | None]:
+    """Return the rows and their contexts with more behind them, of which a number lies on a seam or just beside it.
+
+    Rows that leave the dtype or the domain are left out, and those that rounding may put onto an end that a layer does
+    not take: behind the end of a box may stand a logit.
+    """
+    start = np.arange(_SEAMS if weights.work < _COSTLY else _FEW_SEAMS) % len(data)
+    given = None if context is None else context[start]
+    h = weights.at_seams(reference.behind_logit(weights, data[start])[0], context=given)
+    x = rounded(reference.before_logit(weights, h), dtype)
+    inside = (x == model.clamp(x)).all(axis=1)  # NaN is not
+    x, given = x[inside], None if given is None else given[inside]
+    fits = model.stays_inside(x, given) & _fitting(_dense(x, model, None, given)[0], dtype)
+    found = None if context is None or given is None else np.concatenate([context, given[fits]])
+    return np.concatenate([data, x[fits]]), found
+
+
+def _decided(weights: Chain, model: RoundingModel, dtype: str, seed: int, rows: range) -> NDArray[np.bool_]:
+    """Return for which of so many rows of the model rounding decides a side of a seam, (N,)."""
+    found = []
+    for first in range(rows.start, rows.stop, _AT_ONCE):
+        some = range(first, min(first + _AT_ONCE, rows.stop))
+        context = _contexts(weights, dtype, seed, some)
+        x = reference.decode(weights, with_a_row(weights, noise.normal(seed, some, weights.dim)), context)
+        found.append(model.by_rounding(model.clamp(rounded(interior(weights, x), dtype)), context))
+    return np.concatenate(found)
+
+
+def _dense(
+    x: Array, model: RoundingModel, tf32: RoundingModel | None, context: Array | None
+) -> tuple[DensityVectors, NDArray[np.bool_]]:
+    """Return vectors of a density graph for rows x (N, D), and which of them rounding decides; as `sampled` does."""
+    z, log_prob = model.encode(x, context)
+    allowed = model.of_density(x, z, log_prob, context)
+    in_tf32 = finite(tf32.of_density(x, z, log_prob, context).tolerance) if tf32 else None
+    return DensityVectors(x, z, log_prob, allowed.tolerance, in_tf32, context), allowed.by_rounding
 
 
 def _contexts(weights: Chain, dtype: str, seed: int, rows: range) -> Array | None:
@@ -111,14 +164,10 @@ def _contexts(weights: Chain, dtype: str, seed: int, rows: range) -> Array | Non
     return None if weights.context is None else rounded(weights.context.drawn(seed, rows), dtype)
 
 
-def _part(context: Array | None, rows: slice) -> Array | None:
-    return None if context is None else context[rows]
-
-
 def sampled(
     weights: Chain, z: Array, model: RoundingModel, tf32: RoundingModel | None, context: Array | None = None
-) -> SamplingVectors:
-    """Return vectors of a sampling graph for z (N, D) and contexts (N, C).
+) -> tuple[SamplingVectors, NDArray[np.bool_]]:
+    """Return vectors of a sampling graph for z (N, D) and contexts (N, C), and which rows rounding decides, (N,).
 
     `model` gives the tolerances, `tf32` those of TF32.
     """
@@ -126,14 +175,15 @@ def sampled(
     x = model.clamp(decoded)
     clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x, context)
     allowed = model.of_sampling(z, x, log_prob, context)
-    in_tf32 = finite(tf32.of_sampling(z, x, log_prob, context)) if tf32 else None
-    return SamplingVectors(z, x, log_prob, clamped, allowed, in_tf32, context)
+    in_tf32 = finite(tf32.of_sampling(z, x, log_prob, context).tolerance) if tf32 else None
+    return SamplingVectors(z, x, log_prob, clamped, allowed.tolerance, in_tf32, context), allowed.by_rounding
 
 
-def _fitting(vectors: SamplingVectors, dtype: str) -> NDArray[np.bool_]:
+def _fitting(vectors: DensityVectors | SamplingVectors, dtype: str) -> NDArray[np.bool_]:
     """Return which rows have only numbers that fit into the dtype, (N,)."""
     most = np.finfo(dtype).max
-    numbers = [np.abs(vectors.x).max(axis=1), np.abs(vectors.log_prob), *vectors.tolerance.values()]
+    numbers = [*(np.abs(rows).max(axis=1) for rows in (vectors.x, vectors.z)), np.abs(vectors.log_prob)]
+    numbers += vectors.tolerance.values()
     return np.logical_and.reduce([number <= most for number in numbers])  # NaN is not
 
 
@@ -214,10 +264,10 @@ def _build_mixture(
         model = RoundingModel(flow, dtype, products)  # holds inverses, so one class at a time
         tf32 = model.with_products(TF32) if products == "float32" else None
         far = rounded(with_a_row(flow, tails), dtype)
-        fitting = far[_fitting(sampled(flow, far, model, None), dtype)]
+        fitting = far[_fitting(sampled(flow, far, model, None)[0], dtype)]
         latents = reference.encode(flow, rows_of_class)[0]
         z = np.concatenate([rounded(with_a_row(flow, plain), dtype), fitting, rounded(latents, dtype)])
-        sampling.append(sampled(flow, z, model, tf32))
+        sampling.append(sampled(flow, z, model, tf32)[0])
         log_probs.append(reference.log_prob(flow, x))
         tolerances.append(model.density(x)["log_prob"])
         if tf32:

@@ -11,6 +11,7 @@ import onnx
 from lunet_export import parity
 from lunet_export.artifact import VECTORS, Artifact, Manifest, graph_names, sealed
 from lunet_export.checks import vectors
+from lunet_export.checks.vector_file import Seams
 from lunet_export.checks.vectors import Examples
 from lunet_export.distribution import Distribution, classes_of
 from lunet_export.errors import BadInputError, NarrowDtypeError
@@ -34,12 +35,13 @@ MakeRunner = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Exported:
-    """A written folder, the checks that it passed, and the blueprint of its graphs."""
+    """A written folder, the checks that it passed, the blueprint of its graphs, and which rows rounding decides."""
 
     folder: Path
     manifest: Manifest
     checks: list[Check]
     blueprint: Blueprint | MixtureBlueprint
+    seams: Seams | None = None
 
 
 def export(
@@ -102,7 +104,8 @@ def export(
         return checks
 
     checks = publish(folder, parts, check, refuse=lambda: validate_target(folder, force=force))
-    return Exported(folder, Manifest.from_json(sealed(parts.document)), checks, blueprint)
+    written = _in_memory(parts)
+    return Exported(folder, written.manifest, checks, blueprint, written.vectors.seams)
 
 
 def _advising(

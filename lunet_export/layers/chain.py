@@ -184,6 +184,29 @@ class Chain:
             z = layer.inverse(z, errors)
         return z
 
+    @property
+    def has_seams(self) -> bool:
+        """Return whether some layer has places at which its form changes while it is continuous."""
+        return any(layer.has_seams for layer in self.layers)
+
+    def at_seams(self, h: Array, *, context: Array | None = None) -> Array:
+        """Return rows behind the pre-processing whose way through the chain meets a seam, one row for each of h (N, D).
+
+        One column of what enters one layer lies on a seam of it, or just beside an end of its box. The layers that have
+        seams take turns. Every row starts from one of h and its context.
+        """
+        passages = list(self.passages(h, context=context))
+        h = passages[-1].step.rows
+        seamed = [number for number, passage in enumerate(passages) if passage.layer.has_seams]
+        row, turns = np.arange(len(h)), max(len(seamed), 1)
+        turn = (row + row // turns) % turns  # not the same seams of each layer, which take turns too
+        for number, passage in reversed(list(enumerate(passages))):
+            h = passage.layer.inverse(h)
+            if number in seamed:
+                mine = turn == seamed.index(number)
+                h = np.where(mine[:, None], passage.layer.at_seams(passage.x), h)
+        return h
+
     def of(self, kind: type[L]) -> tuple[L, ...]:
         """Return the chain's layers of one class, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, kind))
@@ -224,7 +247,12 @@ class Chain:
     @property
     def expensive(self) -> bool:
         """Return whether a row of tolerances takes a large part of a second."""
-        return sum(layer.work for layer in self.layers) > _MANY
+        return self.work > _MANY
+
+    @property
+    def work(self) -> float:
+        """Return the products per row and pass beyond those of matrices, of all layers."""
+        return sum(layer.work for layer in self.layers)
 
     @property
     def stored(self) -> int:

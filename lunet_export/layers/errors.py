@@ -64,8 +64,8 @@ class Errors:
         del size
         return x
 
-    def undecided(self, numbers: NDArray[np.bool_]) -> None:
-        """Record which numbers (N, C) are so near a place where a form changes that rounding decides the side."""
+    def took(self, sides: NDArray[np.generic]) -> None:
+        """Record on which sides of the places where a form changes, such as in which bins, numbers are, (N, C)."""
 
     def across(self, x: Array) -> Array:
         """Return x for a slope that jumps only at 0: its sign is reversed where 0 is within a few rounding errors."""

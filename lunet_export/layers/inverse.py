@@ -53,8 +53,12 @@ class Inverse(Layer):
     def fills(self, low: Array, high: Array) -> bool:
         return self.layer.fills(low, high)
 
+    @property
+    def has_seams(self) -> bool:
+        return self.layer.has_seams
+
     def at_seams(self, x: Array) -> Array:
-        return self.layer.forward(self.layer.at_seams(self.layer.inverse(x))).rows
+        return self.layer.forward(self.layer.at_seams(self.layer.inverse(x))).rows if self.has_seams else x[:0]
 
     @property
     def margin(self) -> float:

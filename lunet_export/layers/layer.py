@@ -122,6 +122,11 @@ class Layer(ABC):
         del low, high
         return False
 
+    @property
+    def has_seams(self) -> bool:
+        """Return whether there are places at which the form of f changes while f is continuous: `at_seams` has them."""
+        return False
+
     def at_seams(self, x: Array) -> Array:
         """Return rows like x, (N, D), each with a column at a place where the form of f changes; none if there is none.
 

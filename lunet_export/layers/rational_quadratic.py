@@ -1,5 +1,6 @@
 """Monotone rational-quadratic splines (Gregory and Delbourgo 1982; Neural Spline Flows, arXiv 1906.04032)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.errors import CheckpointError
-from lunet_export.layers.errors import EXACT, Errors
+from lunet_export.layers.errors import EXACT, Errors, Size
 from lunet_export.layers.graph import LARGEST_EXPONENT, Track, Value
 from lunet_export.layers.softplus import softplus
 from lunet_export.layers.transformer import FunctionNodes, Functions, Transformer
@@ -47,8 +48,9 @@ class RationalQuadratic(Transformer):
     x first moves by `turn` in (0, high - low), around a circle.
 
     Rounding errors in units: of a share of the box 4 + 2 |u - max u| of itself, and those of a product with ones; of a
-    corner 4 times the way from low, and |low|; 4 max(1, |d|) of a slope; 12 h + |y0| + |y| of y, and of x likewise;
-    12 + 4 |log| of a logarithm. Which bin a row is in is decided within the errors of x and of the corners.
+    corner 4 times the way from low, and |low|; 4 max(1, |d|) of a slope; high - low + |x| of an x that was turned;
+    12 h + |y0| + |y| of y, and of x likewise; 12 + 4 |log| of a logarithm. Which bin a row is in is decided within the
+    errors of x and of the corners. A bin may end before the next one starts, by rounding: b is at least 0.
     """
 
     bins: int
@@ -64,6 +66,10 @@ class RationalQuadratic(Transformer):
     @property
     def count(self) -> int:
         return 3 * (self.bins + 1)
+
+    @property
+    def has_seams(self) -> bool:
+        return True
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -167,7 +173,7 @@ class _Bin:
 
     def value(self, a: Array) -> tuple[Array, Array]:
         """Return y - y0 and log dy/dx for a = x - x0."""
-        b, s = self.width - a, self.height / self.width
+        b, s = np.maximum(self.width - a, 0.0), self.height / self.width
         both = a * b
         rising = s * a * a + self.first * both
         q = rising + s * b * b + self.last * both
@@ -176,9 +182,9 @@ class _Bin:
 
     def root(self, a: Array) -> Array:
         """Return x - x0 for a = y - y0."""
-        b, s = self.height - a, self.height / self.width
+        b, s = np.maximum(self.height - a, 0.0), self.height / self.width
         u, p, q = self.first * b - self.last * a, 2 * s * a, 2 * s * b
-        m = np.abs(u) + np.sqrt(np.maximum(u * u + p * q, 0.0))  # b may round below 0
+        m = np.abs(u) + np.sqrt(u * u + p * q)
         over, under = np.where(u >= 0, p, m), np.where(u >= 0, m, q)
         return self.width * over / (over + under)
 
@@ -211,7 +217,7 @@ class SplineFunctions(Functions):
         spline, inside = self.spline, self._inside(y)
         found, v = self._bin(BOTTOM, np.clip(y, spline.low, spline.high))
         x = self._rounded(found.left, found.root(v - found.bottom), found.width)
-        x = spline.turned_back(x) if spline.turn else x
+        x = self._around(x, spline.turned_back) if spline.turn else x
         return np.where(inside, x, y)
 
     def seams(self) -> Array:
@@ -225,24 +231,37 @@ class SplineFunctions(Functions):
         return np.sort(np.concatenate([knots, np.broadcast_to(ends, (*knots.shape[:-1], len(ends)))], axis=-1), axis=-1)
 
     def _inside(self, values: Array) -> NDArray[np.bool_]:
-        within = (values >= self.spline.low) & (values <= self.spline.high)
-        return within | (self.spline.tails != "identity")
+        """Return which values have a bin; where rounding decides that, which of those moved by it."""
+        if self.spline.tails != "identity":
+            return np.ones(values.shape, dtype=np.bool_)
+        moved = self.errors.nearby(values, self._reach(values))
+        within = (moved >= self.spline.low) & (moved <= self.spline.high)
+        self.errors.took(within)
+        return within
+
+    def _reach(self, values: Array) -> Size:
+        """Return the sizes of the errors of a difference of these values and a knot."""
+        return lambda: np.abs(values) + np.abs(values - self.spline.low) + abs(self.spline.low)
 
     def _bin(self, row: int, values: Array, *, turned: bool = False) -> tuple[_Bin, Array]:
         """Return the bins of values, and the values; where rounding decides the bin, those of values moved by it."""
         spline, errors = self.spline, self.errors
-        reached = spline.turned(values) if turned else values
+        reached = self._around(values, spline.turned) if turned else values
         found = _found(self.table, row, reached)
         if errors.exact:
             return found, reached
-        size = lambda: np.abs(values) + np.abs(values - spline.low) + abs(spline.low)  # noqa: E731
-        moved = np.clip(errors.nearby(values, size), spline.low, spline.high)
-        moved = spline.turned(moved) if turned else moved
+        moved = np.clip(errors.nearby(values, self._reach(values)), spline.low, spline.high)
+        moved = self._around(moved, spline.turned) if turned else moved
         other = _found(self.table, row, moved)
-        decided = other.number == found.number
-        errors.undecided(~decided)
-        reached = np.where(decided, reached, moved)
+        errors.took(other.number)
+        reached = np.where(other.number == found.number, reached, moved)
         return _found(self.table, row, reached), reached
+
+    def _around(self, values: Array, turn: Callable[[Array], Array]) -> Array:
+        """Return values turned around the circle, with the rounding errors of the turn and of the sum."""
+        found = turn(values)
+        found = self.errors.value(found, lambda: self.spline.span + np.abs(found))
+        return np.clip(found, self.spline.low, self.spline.high)
 
     def _rounded(self, start: Array, gained: Array, size: Array) -> Array:
         """Return a sum with its rounding errors, inside the box."""
@@ -271,11 +290,12 @@ class _Nodes(FunctionNodes):
     def __init__(self, track: Track, spline: RationalQuadratic, numbers: Value | Array, count: int) -> None:
         self._track, self._g, self._spline, self._count = track, track.g, spline, count
         self._has_slopes = bool(spline.limit) or not isinstance(numbers, str)  # or what they are made of, in the table
+        self._known: Array | None = None
         if isinstance(numbers, str):
             self._table = self._made(numbers)
         else:
-            known = spline.table(numbers[None])  # [1, C, 6, K]
-            self._table = self._g.constant(np.moveaxis(known, [2, 3], [0, 1])[:, None], "bins")
+            self._known = np.moveaxis(spline.table(numbers[None]), [2, 3], [0, 1])[:, None]
+            self._table = self._g.constant(self._known, "bins")
 
     def _made(self, numbers: Value) -> Value:
         """Write the table of numbers [contexts, C P]."""
@@ -285,10 +305,9 @@ class _Nodes(FunctionNodes):
         else:
             numbers = g.node("Transpose", numbers, perm=[1, 0])
         u = g.reshape(numbers, [3, bins + 1, -1])
-        sums, totals = g.split(
-            g.node("MatMul", g.constant(self._rows(), "rows"), self._grown(u)), [2 * bins, 1], axis=1
-        )
-        parts = g.node("Div", sums, g.node("Add", totals, g.constant(np.array([0.0, 0.0, 1.0])[:, None, None], "one")))
+        grown = self._grown(u)
+        rows, totals = (g.node("MatMul", g.constant(part, "rows"), grown) for part in self._rows())
+        parts = g.node("Div", rows, g.node("Add", totals, g.constant(np.array([0.0, 0.0, 1.0])[:, None, None], "one")))
         scale, offset = self._scale_and_offset()
         if not self._folds:
             parts = g.node("Mul", parts, g.constant(scale, "scale"))
@@ -302,25 +321,27 @@ class _Nodes(FunctionNodes):
         if spline.limit:
             softened = g.node("Mul", g.node("Abs", u), g.constant(spline._steepness[..., None], "steepness"))
             return g.node("Exp", g.node("Div", u, g.node("Add", softened, 1.0)))
-        shares, slopes = g.split(u, [2, 1], axis=0)
-        # A maximum of slices: on CUDA, a reduction to the maximum needs cuDNN.
+        # On CUDA, parts of a Split or a Concat that differ would have their sizes copied there in every run, and a
+        # reduction to the maximum needs cuDNN.
+        *both, slopes = g.split(u, [1, 1, 1], axis=0)
+        shares = g.concat(both, axis=0)
         largest, *others = g.split(shares, [1] * (spline.bins + 1), axis=1)
         for first in range(0, len(others), _MOST_OPERANDS - 1):
             largest = g.node("Max", largest, *others[first : first + _MOST_OPERANDS - 1])
-        return g.concat([g.node("Exp", g.node("Sub", shares, largest)), slopes], axis=0)
+        grown = g.node("Exp", g.node("Sub", shares, largest))
+        return g.concat([*g.split(grown, [1, 1], axis=0), slopes], axis=0)
 
-    def _rows(self) -> Array:
-        """Return what makes starts, sizes and the total of exponentials, and both slopes, (3, 2 K + 1, K + 1).
+    def _rows(self) -> tuple[Array, Array]:
+        """Return what makes starts, sizes and both slopes of exponentials, (3, 2 K, K + 1), and totals, (3, 1, K + 1).
 
         Where the scale has as few digits as TF32 keeps, it is folded in; ones and such a scale are exact there too.
         """
         bins = self._spline.bins
-        starts = (np.arange(bins + 1) < np.arange(bins)[:, None]) * 1.0
-        own, nothing = np.eye(bins, bins + 1), np.zeros((1, bins + 1))
-        total = np.append(np.ones(bins), 0.0)[None]
+        starts, own = (np.arange(bins + 1) < np.arange(bins)[:, None]) * 1.0, np.eye(bins, bins + 1)
         sizes = np.concatenate([starts, own]) * (self._scale_and_offset()[0][0, 0, 0] if self._folds else 1.0)
-        slopes = np.concatenate([own, np.eye(bins, bins + 1, 1), nothing])
-        return np.stack([np.concatenate([sizes, total])] * 2 + [slopes])
+        slopes = np.concatenate([own, np.eye(bins, bins + 1, 1)])
+        total = np.append(np.ones(bins), 0.0)
+        return np.stack([sizes, sizes, slopes]), np.stack([total, total, 0 * total])[:, None]
 
     @property
     def _folds(self) -> bool:
@@ -343,7 +364,8 @@ class _Nodes(FunctionNodes):
         v = self._turned(inside) if spline.turn else inside
         left, width, bottom, height, first, last = self._bin(LEFT, v)
         a = g.node("Sub", v, left)
-        forms = self._forms(g.node("Div", height, width), first, last, a, g.node("Sub", width, a))
+        b = g.node("Max", g.node("Sub", width, a), 0.0)
+        forms = self._forms(g.node("Div", height, width), first, last, a, b)
         q, total, rising = g.split(forms, [1, 1, 1], axis=0)
         y = g.node("Add", bottom, g.node("Mul", height, g.node("Div", rising, q)))
         return self._back(x, inside, y, self._log_slope(height, q, total))
@@ -353,12 +375,11 @@ class _Nodes(FunctionNodes):
         inside = g.node("Clip", y, spline.low, spline.high)
         left, width, bottom, height, first, last = self._bin(BOTTOM, inside)
         a = g.node("Sub", inside, bottom)
-        b, s = g.node("Sub", height, a), g.node("Div", height, width)
+        b, s = g.node("Max", g.node("Sub", height, a), 0.0), g.node("Div", height, width)
         u = g.node("Sub", g.node("Mul", first, b), g.node("Mul", last, a))
         twice = g.node("Add", s, s)
         p, q = (g.node("Mul", twice, part) for part in (a, b))
-        squared = g.node("Max", g.node("Add", g.node("Mul", u, u), g.node("Mul", p, q)), 0.0)  # b may round below 0
-        m = g.node("Add", g.node("Abs", u), g.node("Sqrt", squared))
+        m = g.node("Add", g.node("Abs", u), g.node("Sqrt", g.node("Add", g.node("Mul", u, u), g.node("Mul", p, q))))
         falling = g.node("Less", u, 0.0)
         over, under = g.node("Where", falling, m, p), g.node("Where", falling, q, m)
         total = g.node("Add", over, under)
@@ -374,8 +395,11 @@ class _Nodes(FunctionNodes):
     def _bin(self, row: int, v: Value) -> list[Value]:
         """Write the numbers of the bin of v, [1, 1, batch, C] each."""
         g, bins = self._g, self._spline.bins
-        places = (np.array([number], dtype=np.int64) for number in (row, row + 1, 0))
-        starts = g.node("Slice", self._table, *(g.constant(place, "slice") for place in places))
+        if self._known is None:
+            places = (np.array([number], dtype=np.int64) for number in (row, row + 1, 0))
+            starts = g.node("Slice", self._table, *(g.constant(place, "slice") for place in places))
+        else:
+            starts = g.constant(self._known[row : row + 1], "starts")
         number = g.sum_columns(g.cast(g.node("GreaterOrEqual", v, starts)), keep=True, axis=2)
         mine = g.node("Equal", number, g.constant(np.arange(1.0, bins + 1)[:, None, None], "numbers"))
         picked = g.sum_columns(g.node("Where", mine, self._table, 0.0), axis=2)

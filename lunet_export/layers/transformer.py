@@ -92,6 +92,11 @@ class Transformer(ABC):
         """Return whether f is defined on its interval alone."""
         return False
 
+    @property
+    def has_seams(self) -> bool:
+        """Return whether f has more than one form, so that there are `seams` between them."""
+        return False
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for a model file."""

@@ -44,13 +44,14 @@ class Case:
 
     name: str  # of its file, without suffix
     path: Path
-    products: str  # dtype of the matrix products
+    products: str  # dtype of the matrix products; float32 if some of them are, as those with constants inside splines
     draws: bool  # draws its own noise: must never be captured
     nodes: int
     work_items: int  # launches by the manifest's count
     captured: bool  # our runtime captures graphs of rows, and of rows with their contexts
     uploads: int  # a run with NumPy arrays; a shape is read on the host
     downloads: int
+    clears: int  # of memory, in front of sums over a first axis
 
 
 def write_all(folder: Path) -> list[Case]:
@@ -116,6 +117,21 @@ def _write(folder: Path, name: str, weights: Chain, dtype: str) -> Iterator[Case
             yield _case(folder, f"{name}-{dtype}-{solver.name}-{graph}", model, products or tensors)
 
 
+def _has_others(model: onnx.ModelProto) -> bool:
+    """Whether some products of a graph are float32 beside those in float16: they are written as MatMul."""
+    return any(node.op_type == "MatMul" for node in model.graph.node)
+
+
+def _sums_over_a_first_axis(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """Whether a sum goes over the first axes that are longer than 1: CUDA adds these into cleared memory."""
+    if node.op_type != "ReduceSum":
+        return False
+    axes = next(onnx.numpy_helper.to_array(known) for known in model.graph.initializer if known.name == node.input[1])
+    known = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shape = next(entry.type.tensor_type.shape.dim for entry in known if entry.name == node.input[0])
+    return len(shape) > 2 and all(shape[axis].dim_value == 1 for axis in range(axes.min()))
+
+
 def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Case:
     path = folder / f"{name}.onnx"
     path.write_bytes(builder.serialize(model))
@@ -123,13 +139,14 @@ def _case(folder: Path, name: str, model: onnx.ModelProto, products: str) -> Cas
     return Case(
         name=name,
         path=path,
-        products=products,
+        products="float32" if products == "float16" and _has_others(model) else products,
         draws=draws,
         captured=not draws and {entry.name for entry in model.graph.input} <= CAPTURED,
         nodes=len(model.graph.node),
         work_items=work_items(model),
         uploads=sum(entry.name != "shape" for entry in model.graph.input),
         downloads=len(model.graph.output),
+        clears=sum(_sums_over_a_first_axis(node, model) for node in model.graph.node),
     )
 
 

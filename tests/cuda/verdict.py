@@ -47,8 +47,10 @@ def _run(case: Case, run: Counts, launches: int | None) -> Iterator[str]:
         )
     if run.launches != launches:
         yield f"a run launches {run.launches}; committed: {launches}"
-    if run.allocations or run.memsets:
-        yield f"a run at a known batch size allocates or clears memory: {run}"
+    if run.allocations:
+        yield f"a run at a known batch size allocates memory: {run}"
+    if run.memsets != case.clears:
+        yield f"a run clears memory {run.memsets} times; expected {case.clears}"
     if TF32 in run.math_modes:
         yield "TF32 is on"
 

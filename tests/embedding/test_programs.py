@@ -317,6 +317,7 @@ def others(tmp_path_factory):
         "one dimension": (network(1, 2), ExportSettings(), "one dimension"),
         "realnvp": (realnvp.dense(6, 8), ExportSettings(), "realnvp"),
         "composed": (composed.NETWORKS["couplings"](), ExportSettings(), "composed"),
+        "splines": (composed.NETWORKS["spline couplings"](), ExportSettings(), "splines"),
         "jko": (jko.flow(6, (8, 8), preprocessing="digits"), ExportSettings(hutchinson=True), "jko"),
         "odd name": (network(3, 2), ExportSettings(), 'a "b" \\ Zoë/流𝄞'),
     }
@@ -325,7 +326,9 @@ def others(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["float64", "float16", "one dimension", "realnvp", "composed", "jko", "odd name"])
+@pytest.mark.parametrize(
+    "kind", ["float64", "float16", "one dimension", "realnvp", "composed", "splines", "jko", "odd name"]
+)
 def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, others, request):
     done = program(others / kind)
     assert (done.code, done.said) == (0, ""), done.out + done.err
@@ -337,6 +340,7 @@ def test_exports_of_other_kinds_are_within_tolerance_or_refused(kind, program, o
         "float64": ", 16 dimensions, float64",
         "realnvp": ": realnvp, 6",
         "composed": ": composed, 5",
+        "splines": ": composed, 5",
         "jko": ": jko, 6",
     }.get(kind, "float32") in done.out
 
