@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import mean, stdev
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from benchmarks import graphs, report, small_data
 from lunet_export import data, noise
@@ -40,9 +39,8 @@ from lunet_export.layers import (
 from lunet_export.layers.networks import Dense
 from lunet_export.torch_layers import Bijection, Flow, bijection_of
 from lunet_export.torch_layers.activation import ActivationBijection
-from lunet_export.torch_layers.bijection import numbers
 from lunet_export.torch_layers.lu_linear import LULinear
-from lunet_export.torch_layers.transformers import SplineTensors
+from lunet_export.torch_layers.spline_units import SplineUnits
 from lunet_export.training.fit import log_probs
 from lunet_export.training.lunet.architecture import LUNetArchitecture, LUNetTrainer
 from lunet_export.training.lunet.initial import start
@@ -52,55 +50,11 @@ from lunet_export.training.settings import FitSettings
 Array = NDArray[np.float64]
 
 SEEDS = (0, 1, 2)
-#: What enters an activation at the start is normal around 1: the box holds three deviations of it to either side.
+#: What enters an activation at the start is normal around 1: the box holds three deviations of it to either side. The
+#: package has the same splines around 0.
 SPLINE = RationalQuadratic(8, -2.0, 4.0, "identity", 1e-3, 1e-3, 1e-3)
 _PACE = 30.0  # of alphas, as in the package
 _BATCH, _CALLS = 256, 20  # of sampling: rows per call, and calls per turn
-
-
-class SplineUnits(Bijection):
-    """This module is a spline per unit, y_i = f(x_i; p_i), with slopes 1 at both ends of its box.
-
-    A step along the parameters moves the numbers of the splines `pace` times as far. Shapes: (N, D) -> (N, D), (N,).
-
-    Args:
-        given: Numbers of all units, (D, P), as `RationalQuadratic` takes them.
-        spline: Settings of the splines.
-        pace: Pace of the numbers.
-    """
-
-    _held: Tensor
-
-    def __init__(self, given: Array, spline: RationalQuadratic, *, pace: float = 1.0) -> None:
-        super().__init__()
-        self._spline, self._pace = spline, pace
-        knots = torch.from_numpy(given.reshape(len(given), 3, spline.bins + 1).copy())
-        self.shares = nn.Parameter(knots[:, :2, :-1] / pace)
-        self.slopes = nn.Parameter(knots[:, 2, 1:-1] / pace)
-        self.register_buffer("_held", knots[:, 2, :1].clone())
-
-    @classmethod
-    def of(cls, layer: SplineAutoregressive, *, pace: float = 1.0) -> Self:
-        bias = cast(Dense, layer.network[0]).bias
-        return cls(bias.reshape(layer.dim, -1), layer.spline, pace=pace)
-
-    def layer(self) -> SplineAutoregressive:
-        return spline_layer(numbers(self._numbers).reshape(len(self.shares), -1), self._spline)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        value, log_slope = SplineTensors(self._numbers, self._spline).forward(x)
-        return value, log_slope.sum(-1)
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        value, log_slope = SplineTensors(self._numbers, self._spline).inverse(z)
-        return value, -log_slope.sum(-1)
-
-    @property
-    def _numbers(self) -> Tensor:
-        """Return the numbers of all units in a row, (1, D P)."""
-        shares = functional.pad(self._pace * self.shares, (0, 1))
-        slopes = torch.cat([self._held, self._pace * self.slopes, self._held], dim=1)
-        return torch.cat([shares, slopes[:, None]], dim=1).reshape(1, -1)
 
 
 def spline_layer(given: Array, spline: RationalQuadratic = SPLINE) -> SplineAutoregressive:
@@ -200,7 +154,7 @@ class SplineTrainer(LUNetTrainer):
         if isinstance(layer, LU):
             return LULinear.of(layer, whitened=settings.whitened)
         if isinstance(layer, SplineAutoregressive):
-            return SplineUnits.of(layer, pace=cls.pace)
+            return SplineUnits(layer, pace=cls.pace)
         found = bijection_of(layer)
         learned = isinstance(found, ActivationBijection) and isinstance(found.alpha, Tensor)
         return found.learning(pace=_PACE) if learned else found

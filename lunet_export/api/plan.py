@@ -22,6 +22,7 @@ from lunet_export.training import (
     train_classes,
 )
 from lunet_export.training.discrete import Repeats, dequantized
+from lunet_export.training.lunet.splines import SPLINE, SplineArchitecture
 from lunet_export.training.train import device_named
 
 
@@ -73,7 +74,13 @@ class Plan:
     @property
     def family(self) -> str:
         """Return the kind of the flow, as `KINDS` names it."""
+        if self.flow == "lunet" and self._splines:
+            return SplineArchitecture.family
         return "realnvp" if self.flow == "realnvp-dense" else self.flow
+
+    @property
+    def _splines(self) -> bool:
+        return self.network.get("activation") == SPLINE
 
     def validate_choices(self) -> None:
         """Raise if choices contradict each other.
@@ -81,7 +88,8 @@ class Plan:
         Raises:
             BadInputError: if they do.
         """
-        if self.begins and self.network.keys() & {"blocks", "alpha", "activation", "width"}:
+        of_model = {"blocks", "alpha", "width"} | (set() if self._splines else {"activation"})
+        if self.begins and self.network.keys() & of_model:
             raise BadInputError(
                 "Expected no `blocks`, `alpha`, `activation` or `width` with `begin`, whose model has its own."
             )
@@ -90,6 +98,11 @@ class Plan:
                 f"Expected `flow='lunet'` with `per_class=True`; got {self.flow}. Train one network of all classes."
             )
 
+        if self.per_class and self._splines:
+            raise BadInputError(
+                f"Expected no `activation={SPLINE!r}` with `per_class=True`. Take another activation, such as "
+                "'leaky-squareplus'."
+            )
         if self.per_class and self.context_labels:
             raise BadInputError(
                 "Expected `per_class=True` for one network per class, or `context_labels=True` for one network of all; "

@@ -11,29 +11,11 @@ from lunet_export.checks import reference
 from lunet_export.data import Dataset
 from lunet_export.layers import LU, LeakySoftplus, LeakySquareplus, SplineAutoregressive
 from lunet_export.training.lunet.architecture import LUNetArchitecture
-from tests.families.composed import fixed_splines
 
 ROWS = Dataset("small", *(np.random.default_rng(seed).gamma(2.0, size=(n, 2)) for seed, n in enumerate((100, 20, 20))))
 SETTINGS = LUNetArchitecture.settings(100, 2, init="bend", optimizer="adam", epochs=1, batch_size=25)
 SMALL = trial.Set("small", 3, 1)
 X = np.linspace(-5.0, 7.0, 241)
-
-
-def test_the_module_is_the_layer():
-    """Splines whose ends have slopes other than 1 are not of this module."""
-    layer = fixed_splines(3, spline=trial.SPLINE)
-    module = trial.SplineUnits.of(layer, pace=4.0)
-    own = module.layer()
-    x = np.random.default_rng(1).normal(1.0, 2.0, (200, 3))
-    y, log_det = module(torch.from_numpy(x))
-    expected = own.forward(x)
-    assert np.abs(y.detach().numpy() - expected.rows).max() < 1e-10
-    assert np.abs(log_det.detach().numpy() - expected.log_det).max() < 1e-10
-    back, other = module.inverse(y)
-    assert np.abs(back.detach().numpy() - x).max() < 1e-10
-    assert np.abs((log_det + other).detach().numpy()).max() < 1e-10
-    again = trial.SplineUnits.of(own).layer()
-    assert np.abs(again.network[0].bias - own.network[0].bias).max() < 1e-10
 
 
 def test_a_spline_from_nothing_is_the_identity():
