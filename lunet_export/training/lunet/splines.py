@@ -53,7 +53,8 @@ class SplineTrainer(LUNetTrainer):
             return LULinear.of(layer, whitened=settings.whitened, bound=settings.bound)
 
         modules = map(module, weights.layers)
-        return Flow(weights.dim, modules, weights.kind, preprocessing=weights.preprocessing).to(dtype)
+        flow = Flow(weights.dim, modules, weights.kind, preprocessing=weights.preprocessing, domain=weights.domain)
+        return flow.to(dtype)
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,12 @@ class SplineArchitecture(Architecture):
 
     @classmethod
     def of(cls, weights: Chain) -> Self:
-        blocks, splines = weights.layers[::2], weights.layers[1::2]
-        linear = all(isinstance(layer, LU) for layer in blocks) and len(blocks) == len(splines) + 1
-        if not linear or not all(map(_per_unit, splines)):
+        if not has_splines(weights):
             raise BadInputError(
                 f"Expected LU layers with a spline per unit between each two, for training {_WHAT}; got "
-                f"{weights.kind.title}. Leave `activation` out."
+                f"{weights.kind.title}. Start from such a model."
             )
-        return cls(len(blocks))
+        return cls(len(weights.of(LU)))
 
     @classmethod
     def usual(cls, rows: int, dim: int, given: Mapping[str, Any], contexts: int = 0) -> dict[str, Any]:
@@ -127,6 +126,13 @@ class SplineArchitecture(Architecture):
 
     def trainer(self, first: Chain, data: Dataset, settings: FitSettings, device: torch.device) -> SplineTrainer:
         return SplineTrainer(first, data, settings, device=device)
+
+
+def has_splines(chain: Chain) -> bool:
+    """Return whether a chain is LU layers with a spline per unit between each two, of which there are some."""
+    blocks, splines = chain.layers[::2], chain.layers[1::2]
+    linear = all(isinstance(layer, LU) for layer in blocks) and len(blocks) == len(splines) + 1
+    return linear and len(splines) > 0 and chain.context is None and all(map(_per_unit, splines))
 
 
 def identity(dim: int, spline: RationalQuadratic = _UNIT) -> SplineAutoregressive:
