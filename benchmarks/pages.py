@@ -46,6 +46,7 @@ from benchmarks import (
     science,
     small_data,
     soak,
+    spline_activation,
     table1,
     train_step,
     verifier,
@@ -112,6 +113,8 @@ TABLES = {
     "ablation on Fashion-MNIST": _of(ablation.rows, "ablation-fashion-mnist"),
     "activations": _of(activations.rows, "activations"),
     "activation graphs": _of(activations.graph_rows, "activations"),
+    "splines": _of(spline_activation.table, "spline_activation"),
+    "cost of splines": _of(spline_activation.graph_table, "spline_activation"),
     "what contexts move": _of(conditional.table, "conditional"),
     "labels as contexts": _of(labels.table, "labels"),
     "few rows": _of(small_data.rows, "small_data"),
@@ -172,18 +175,8 @@ _MACHINES = (
     "jko_lu",
     "labels",
 )
-_MACHINES += (
-    "mnist-latency",
-    "peers",
-    "precision",
-    "scale",
-    "scaling",
-    "science",
-    "small_data",
-    "soak",
-    "table1",
-    "train_step",
-)
+_MACHINES += ("mnist-latency", "peers", "precision", "scale", "scaling", "science", "small_data", "soak")
+_MACHINES += ("spline_activation", "table1", "train_step")
 
 #: What the marker of a figure within a sentence may name.
 VALUES = {f"machine of {name}": _of(report.described, name) for name in _MACHINES}

@@ -23,7 +23,7 @@ class FlowName(StrEnum):
 
 
 InitName = StrEnum("InitName", ["greedy", "bend", "whiten", "identity"])
-ActivationName = StrEnum("ActivationName", list(ACTIVATIONS))  # type: ignore[misc]
+ActivationName = StrEnum("ActivationName", [*ACTIVATIONS, "spline"])  # type: ignore[misc]
 OptimizerName = StrEnum("OptimizerName", ["adam", "l-bfgs"])
 SignsName = StrEnum("SignsName", ["alternating", "random", "positive"])
 ScheduleName = StrEnum("ScheduleName", ["schedule-free", "linear", "one-cycle", "constant"])
@@ -45,8 +45,8 @@ class NetworkOptions:
     )
     activation: ActivationName | None = option(
         None,
-        "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails. "
-        "Default: leaky-softplus, as in the paper.",
+        "Activation of LU-Net; leaky-relu is piecewise linear, leaky-tanh compresses both tails, spline learns a "
+        "spline per unit. Default: leaky-softplus, as in the paper.",
     )
     width: int | None = option(
         None,

@@ -22,6 +22,7 @@ from lunet_export.training import (
     train_classes,
 )
 from lunet_export.training.discrete import Repeats, dequantized
+from lunet_export.training.lunet.splines import SPLINE, SplineArchitecture, has_splines
 from lunet_export.training.train import device_named
 
 
@@ -73,7 +74,13 @@ class Plan:
     @property
     def family(self) -> str:
         """Return the kind of the flow, as `KINDS` names it."""
+        if self.flow == "lunet" and self._splines:
+            return SplineArchitecture.family
         return "realnvp" if self.flow == "realnvp-dense" else self.flow
+
+    @property
+    def _splines(self) -> bool:
+        return self.network.get("activation") == SPLINE
 
     def validate_choices(self) -> None:
         """Raise if choices contradict each other.
@@ -90,10 +97,18 @@ class Plan:
                 f"Expected `flow='lunet'` with `per_class=True`; got {self.flow}. Train one network of all classes."
             )
 
+        self._validate_classes()
         if self.per_class and self.context_labels:
             raise BadInputError(
                 "Expected `per_class=True` for one network per class, or `context_labels=True` for one network of all; "
                 "got both. Leave one out."
+            )
+
+    def _validate_classes(self) -> None:
+        if self.per_class and self._splines:
+            raise BadInputError(
+                f"Expected no `activation={SPLINE!r}` with `per_class=True`. Take another activation, such as "
+                "'leaky-squareplus'."
             )
 
     def validate_target(self, output: Path, *, resume: bool, force: bool) -> None:
@@ -134,6 +149,10 @@ class Plan:
         self, rows: Dataset, output: Path, *, begin: Chain | None, device: str, resume: bool, watch: Watch
     ) -> ClassesResult | Result:
         """Train on prepared rows and write the files of the run; errors are those of `train` and `train_classes`."""
+        if begin is not None and self.family == "lunet" and has_splines(begin):
+            plan = replace(self, network={**self.network, "activation": SPLINE})
+            plan._validate_classes()
+            return plan.run(rows, output, begin=begin, device=device, resume=resume, watch=watch)
         shape = None if self.flow == "realnvp-dense" else rows.image_shape
         common: dict[str, Any] = {
             "architecture": KINDS[self.family].choose(rows.dim, shape, self.network, _contexts_of(rows)),

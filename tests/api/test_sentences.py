@@ -137,6 +137,8 @@ WRONG = {
     "a model that is there": (lambda: train(rows(), "model.pt"), "`force=True`"),
     "a shape beside a start": (lambda: train(rows(), begin="model.pt"), "`begin`"),
     "per class of another kind": (lambda: train(rows(), flow="jko", per_class=True), "`per_class=True`"),
+    "splines per class": (lambda: train(rows(), activation="spline", per_class=True), "`activation='spline'`"),
+    "an alpha of splines": (lambda: train(rows(), activation="spline", alpha=0.5), "`alpha`"),
     "vectors for images": (lambda: train(rows(), flow="realnvp", blocks=None), "`flow='realnvp'`"),
     "grey levels twice": (lambda: train(IMAGES, dequantize=True), "`dequantize`"),
     "no file to go on from": (lambda: train(rows(), "new.pt", resume=True), "`resume`"),

@@ -68,6 +68,27 @@ def test_the_whole_way_with_another_activation(tmp_path, activation):
         assert (code, "Expected no --activation for a" in err) == (2, True)
 
 
+def test_the_whole_way_with_splines(tmp_path):
+    model, folder, again = tmp_path / "m.pt", tmp_path / "m", tmp_path / "again.pt"
+    splines = ("--activation", "spline")
+    assert run("train", "two-moons", "-o", model, *splines, *FEW)[0] == 0
+    assert run(model, "-o", folder, "--with-log-prob")[0] == 0
+    assert run("check", folder, "--model", model)[0] == 0
+    kinds = {"LULinear": 2, "SplineAutoregressive": 1}
+    assert json.loads((folder / "manifest.json").read_text())["model"]["kinds"] == kinds
+    assert ExportedFlow(folder, provider="cpu").manifest.document["training"]["activation"] == "spline"
+    assert run("train", "two-moons", "-o", again, "--from", model, "--epochs", 1)[0] == 0
+    assert json.loads(run("inspect", again, "--json")[1])["kinds"] == kinds
+    for more, said in (
+        (("--from", model, "--per-class"), "Expected no --activation spline with --per-class"),
+        ((*splines, "--context-labels"), "Expected rows without contexts for an LU-Net with splines"),
+        ((*splines, "--alpha", 0.2), "Expected no --alpha for an LU-Net with splines"),
+        ((*splines, "--init", "greedy"), "Expected an init of bend, whiten, identity for an LU-Net with splines"),
+    ):
+        code, _, err = run("train", "digits", "-o", tmp_path / "x.pt", *more)
+        assert (code, said in err) == (2, True), err
+
+
 def test_train_prints_json(tmp_path):
     code, out, _ = run("train", "two-moons", "-o", tmp_path / "m.pt", *FEW, "--json")
     document = json.loads(out)

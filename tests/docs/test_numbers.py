@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import compat, imported, scale
+from benchmarks import compat, imported, scale, spline_activation
 from lunet_export import checkpoint, data, diagnostics, noise
 from lunet_export.artifact import specification
 from tests.conftest import ROOT
@@ -105,6 +105,42 @@ def test_what_a_context_moves_gains_what_is_recorded():
     assert says(f"{min(over):.2f} to {max(over):.2f} nats", "extra parts cost")
     moons = document["sets"]["two moons"]["entropy_nats"]
     assert says(f"{nats('two moons', both)[0] - moons:.2f} nats above their entropy", "extra parts cost")
+
+
+def test_what_splines_gain_and_cost_is_what_is_recorded():
+    document = recorded("spline_activation")
+    _, squareplus, spline, *others = (variant.name for variant in spline_activation.VARIANTS)
+
+    def nats(name, variant):
+        return np.array(spline_activation.valid_nats(document, name, variant))
+
+    for name in document["sets"]:
+        gains = nats(name, squareplus) - nats(name, spline)
+        assert says(f"{gains.mean():.2f}", "Splines gain far more")
+        assert gains.min() > 3 * nats(name, spline).std(ddof=1)
+    lost = {
+        name: max(nats(name, other).mean() for other in others) - nats(name, spline).mean() for name in document["sets"]
+    }
+    assert says(f"{lost.pop('digits'):.2f} nats at most on the digits", "Splines gain far more")
+    assert all(gap < nats(name, spline).std(ddof=1) for name, gap in lost.items())
+    moons = [run["test_nats"] for run in document["runs"] if (run["set"], run["variant"]) == ("two-moons", spline)]
+    assert says(f"{np.mean(moons) - document['sets']['two-moons']['entropy_nats']:.3f} nats", "Splines gain far more")
+    grown = recorded("two-moons-diagnosis")
+    assert says(f"{grown['entropy']['kl_nats']:.3f}", "Splines gain far more")
+    times = {(entry["variant"], entry["direction"]): entry["p50"] for entry in document["speeds"]}
+    for direction in ("density", "sampling"):
+        assert says(f"{times[spline, direction] / times[squareplus, direction]:.0f}", "no operator for splines")
+    seconds = {
+        variant: np.mean(
+            [
+                run["cpu_seconds"] / run["epochs"]
+                for run in document["runs"]
+                if (run["set"], run["variant"]) == ("digits", variant)
+            ]
+        )
+        for variant in (spline, squareplus)
+    }
+    assert says(f"{seconds[spline] / seconds[squareplus]:.1f} times", "no operator for splines")
 
 
 def test_the_launches_are_the_committed_ones():

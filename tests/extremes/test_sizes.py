@@ -121,6 +121,7 @@ def test_solvers_are_not_compared_where_none_fits(monkeypatch, tmp_path):
 
 STRUCTURES = {
     "lunet": (16384, {"blocks": 64}, "needs 34.4 GB in float16. Take fewer `blocks`"),
+    "lunet-spline": (16384, {"blocks": 64}, "needs 34.4 GB in float16. Take fewer `blocks`"),
     "realnvp": (16384, {"width": 65536}, "Take a smaller `width`"),
     "jko": (16384, {"width": 32768}, "Take a smaller `width`"),
 }

@@ -107,13 +107,7 @@ class LUNetArchitecture(Architecture):
             few |= {"optimizer": "l-bfgs"}
         if {**few, **given}.get("optimizer") == "l-bfgs":
             few |= {"epochs": 40, "batch_size": min(rows, _MANY_ROWS)}
-        batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
-        return {
-            "epochs": min(max(round(9000 / max(1, rows // batch_size)), 40), 200),
-            "batch_size": batch_size,
-            "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
-            **few,
-        }
+        return {**adams(rows, dim, given), **few}
 
     @classmethod
     def validate(cls, settings: FitSettings) -> None:
@@ -197,6 +191,16 @@ class LUNetArchitecture(Architecture):
             conditional=network.of(ConditionalAffine),
             context=network.context,
         )
+
+
+def adams(rows: int, dim: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how Adam trains LU layers on `rows` rows of `dim` dimensions; arguments are those of `usual`."""
+    batch_size = given.get("batch_size") or (256 if rows >= 5000 else 64)
+    return {
+        "epochs": min(max(round(9000 / max(1, rows // batch_size)), 40), 200),
+        "batch_size": batch_size,
+        "learning_rate": min(1e-2, 0.11 / sqrt(dim)),
+    }
 
 
 def _validate_alpha(alpha: float | str, activation: str) -> None:
