@@ -69,12 +69,12 @@ def simulate(count: int, *, seed: int) -> tuple[Floats, Floats]:
     return theta.astype(np.float32), (means + _NOISE * rng.standard_normal(means.shape)).astype(np.float32)
 
 
-def zuko_maf(*, conditional: bool = True, steps: int = 200) -> Peer:
-    """Return zuko's MAF, of theta given x."""
+def zuko_flow(name: str = "MAF", *, conditional: bool = True, steps: int = 200) -> Peer:
+    """Return zuko's flow of that name, of theta given x, or of theta alone."""
     import zuko
 
     context = OBSERVED if conditional else 0
-    flow = zuko.flows.MAF(DIM, context, transforms=3, hidden_features=(_HIDDEN, _HIDDEN))
+    flow = getattr(zuko.flows, name)(DIM, context, transforms=3, hidden_features=(_HIDDEN, _HIDDEN))
 
     def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
         return flow(contexts if conditional else None).log_prob(rows)
@@ -134,14 +134,14 @@ def normflows_maf(*, steps: int = 200) -> Peer:
     return _trained(flow, log_prob, decode, steps)
 
 
-def sbi_maf(method: str, *, simulations: int = 500, epochs: int = 20) -> Peer:
+def sbi_flow(method: str, density: str = "maf", *, simulations: int = 500, epochs: int = 20) -> Peer:
     """Return the estimator that sbi's NPE or NLE trains by default options, with its z-scoring of both sides."""
     from sbi.inference import NLE, NPE
 
     theta, x = map(torch.from_numpy, simulate(simulations, seed=0))
     prior = torch.distributions.MultivariateNormal(torch.ones(DIM), 4 * torch.eye(DIM))
     with tempfile.TemporaryDirectory() as folder, chdir(folder), torch.enable_grad():  # sbi leaves its logs there
-        inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator="maf", show_progress_bars=False)
+        inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator=density, show_progress_bars=False)
         estimator = inference.append_simulations(theta, x).train(max_num_epochs=epochs)
 
     def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
@@ -158,11 +158,11 @@ def sbi_maf(method: str, *, simulations: int = 500, epochs: int = 20) -> Peer:
 
 #: The flows that the documents speak of, by name.
 PEERS: dict[str, Callable[[], Peer]] = {
-    "zuko MAF": zuko_maf,
+    "zuko MAF": zuko_flow,
     "nflows MAF": nflows_maf,
     "normflows MAF, LU": normflows_maf,
-    "sbi NPE maf": lambda: sbi_maf("NPE"),
-    "sbi NLE maf": lambda: sbi_maf("NLE"),
+    "sbi NPE maf": lambda: sbi_flow("NPE"),
+    "sbi NLE maf": lambda: sbi_flow("NLE"),
 }
 
 
