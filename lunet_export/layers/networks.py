@@ -258,7 +258,7 @@ class Wave(Operation):
         return g.node("Add", found, g.node("Mul", a, vector(self.straight))) if self.straight.any() else found
 
     def width(self, entering: int, where: str) -> int:
-        if any(array.shape != (entering,) for array in self.arrays()):
+        if any(array.shape != (entering,) for array in vars(self).values()):  # `arrays` leaves out what is none
             raise CheckpointError(f"Expected waves of {entering} numbers in the network of {where}.")
         return entering
 
