@@ -55,9 +55,9 @@ def convert(flow: object, *, context: "Tensor | None" = None, reference: "Refere
     said by `lunet_export.importers.convert`.
 
     Args:
-        flow: Flow, distribution or transform of nflows, normflows, zuko or `torch.distributions`, a flow of FrEIA, or
-            a density estimator of sbi. With `reference`: layers of `lunet_export.layers` from data to latent, a
-            `Chain` or a `Flow`.
+        flow: Flow, distribution or transform of nflows, normflows, zuko or `torch.distributions`, a flow of FrEIA or
+            glasflow, or a density estimator of sbi. With `reference`: layers of `lunet_export.layers` from data to
+            latent, a `Chain` or a `Flow`.
         context: Context that a conditional flow is fixed to, (C,) or (1, C).
         reference: Your module or a method of it, x (N, D) -> z (N, D) and log|det dz/dx| (N,), or log p(x) (N,) in
             nats.

@@ -26,6 +26,7 @@ class Library(StrEnum):
     """The libraries whose flows are read, by the names of their packages."""
 
     FREIA = "FrEIA"
+    GLASFLOW = "glasflow"
     NFLOWS = "nflows"
     NORMFLOWS = "normflows"
     SBI = "sbi"

@@ -201,8 +201,8 @@ def save(model: ModelLike, path: PathLike, *, columns: Sequence[str] | None = No
     unchanged. For an LU-Net in float64 the file holds log|u_ii|, and u_ii is read back to within rounding.
 
     Args:
-        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of FrEIA, nflows, normflows, sbi or zuko, or the path
-            of a model file.
+        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of FrEIA, glasflow, nflows, normflows, sbi or
+            zuko, or the path of a model file.
         path: Path of the file to write, ending in .pt or, for safetensors, in .safetensors.
         columns: Names of the D columns, which samples then have; None keeps those of the model.
         force: Whether an existing file is replaced.
@@ -256,9 +256,9 @@ def export(
     float64 reference before the folder appears, whole or not at all. The command writes the same bytes.
 
     Args:
-        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of FrEIA, nflows, normflows, sbi or zuko, or the path
-            of a model file. Convert a conditional flow by `convert(flow, context=c)` first, and a module of your own by
-            `convert(layers, reference=module)`.
+        model: A `Model`, a `Flow`, a `Chain`, a `Mixture`, a flow of FrEIA, glasflow, nflows, normflows, sbi or
+            zuko, or the path of a model file. Convert a conditional flow by `convert(flow, context=c)` first, and a
+            module of your own by `convert(layers, reference=module)`.
         folder: Folder to write; its last part becomes the name of the model.
         solver: Solver of triangular systems: `unrolled`, the default, `rows`, `meeting`, `inverse`, `fused` or `auto`.
         tile: Number of rows of the solver's tile; None takes its default.

@@ -175,8 +175,8 @@ def _model_of(given: ModelLike) -> Model:
             return Model(Checkpoint(given, "arrays"))
         case _ if not library_of(given) and not any(name.startswith("torch.") for name in names(given)):
             raise BadInputError(
-                "Expected a model: a Model, a Flow, a Chain, a Mixture, a flow of FrEIA, nflows, normflows, sbi or "
-                f"zuko, or the path of a model file; got a {type(given).__name__}."
+                "Expected a model: a Model, a Flow, a Chain, a Mixture, a flow of FrEIA, glasflow, nflows, normflows, "
+                f"sbi or zuko, or the path of a model file; got a {type(given).__name__}."
             )
         case _:
             found = imported(given)

@@ -13,8 +13,8 @@ SUFFIX = ".safetensors"
 _STATES = ("state_dict", "model_state_dict", "model", "flow", "net", "network", "module", "weights")
 
 _TO_IMPORT = (
-    "Load its weights into a PyTorch flow of FrEIA, nflows, normflows or zuko, save flow.state_dict() by torch.save, "
-    "and give that to: lunet-export import"
+    "Load its weights into a PyTorch flow of FrEIA, glasflow, nflows, normflows or zuko, save flow.state_dict() by "
+    "torch.save, and give that to: lunet-export import"
 )
 _OF_PYTORCH = "Save model.state_dict() by torch.save in PyTorch, and give that file."
 _UNPACK = "Unpack it, and give the file inside."

@@ -80,5 +80,5 @@ def no_model(content: Mapping[Any, Any], path: Path, layouts: Sequence[Layout]) 
         )
     return CheckpointError(
         f"{_WANTED}; the keys of {path} are neither (first: {first}). "
-        "Import flows of FrEIA, nflows, normflows, sbi and zuko with: lunet-export import"
+        "Import flows of FrEIA, glasflow, nflows, normflows, sbi and zuko with: lunet-export import"
     )

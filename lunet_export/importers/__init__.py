@@ -1,4 +1,4 @@
-"""Flows of other libraries as ours: FrEIA, nflows, normflows, sbi, zuko, and PyTorch's transforms.
+"""Flows of other libraries as ours: FrEIA, glasflow, nflows, normflows, sbi, zuko, and PyTorch's transforms.
 
 Objects are read by the names of their classes; none of these libraries is imported. A module of the
 user's own becomes a flow by layers that the user states, and is compared as the libraries' objects are.

@@ -13,7 +13,7 @@ from lunet_export.importers.classes import LIBRARIES, library_of, names
 from lunet_export.importers.own import OwnLayers, Reference
 from lunet_export.importers.own import read as read_own
 from lunet_export.importers.parts import Part, Reading
-from lunet_export.importers.proof import LIMIT, LIMIT_OF_FLOAT32, Proof, prove
+from lunet_export.importers.proof import Proof, prove
 from lunet_export.importers.twin import dtype_of, in_float64, plain, twin
 from lunet_export.layers import Chain
 from lunet_export.torch_layers import Flow
@@ -49,9 +49,9 @@ def convert(flow: object, *, context: Tensor | None = None, reference: Reference
     """Return a flow whose log p(x) and x -> z are those of another library's flow or transform.
 
     Supported are flows, distributions and transforms of nflows, normflows, zuko and `torch.distributions`, flows of
-    FrEIA and density estimators of sbi, all in evaluation mode; the object is not changed. A diagonal normal base joins
-    the layers, so that z is standard normal; a transform alone, as all of FrEIA's are, gets the base N(0, I). The
-    result has been compared with the object itself in float64 (`read`), and has the object's own dtype.
+    FrEIA and glasflow and density estimators of sbi, all in evaluation mode; the object is not changed. A diagonal
+    normal base joins the layers, so that z is standard normal; a transform alone, as all of FrEIA's are, gets the base
+    N(0, I). The result has been compared with the object itself in float64 (`read`), and has the object's own dtype.
 
     A conditional flow stays conditional: `Flow.given` takes contexts (N, C), those that the object itself takes, before
     any embedding. With `context` it is fixed to one context, and becomes a flow without any.
@@ -85,7 +85,7 @@ def read(flow: object, *, context: Tensor | None = None) -> Imported:
     library, reading = reading_of(flow, context)
     weights = reading.weights()
     computed = not isinstance(flow, nn.Module) and dtype_of(flow) != torch.float64
-    proof = prove(reading, weights, limit=LIMIT_OF_FLOAT32 if computed else LIMIT)
+    proof = prove(reading, weights, dtype="float32" if computed else "float64")
     return Imported(weights, library, reading.parts, proof)
 
 

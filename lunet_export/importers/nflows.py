@@ -27,6 +27,7 @@ from lunet_export.layers import (
     Sigmoid,
     Tanh,
 )
+from lunet_export.layers.networks import Network
 
 
 def read(flow: Foreign, context: Tensor | None, *, width: int | None = None) -> Reading:
@@ -173,7 +174,8 @@ def _masked_affine(module: Foreign, context: Tensor | None) -> Layers:
     """Read MAF's layer (arXiv 1705.07057), whose network gives u and t of a column side by side."""
     network = interleaved(networks.read(module.autoregressive_net, context), shift=1)
     columns = np.arange(module.features)
-    return (AffineAutoregressive(len(columns), columns, columns, network, ScaleMap("softplus", 0.0, module._epsilon)),)
+    network, scale = _scaled(module, network, ScaleMap("softplus", 0.0, module._epsilon))
+    return (AffineAutoregressive(len(columns), columns, columns, network, scale),)
 
 
 def _coupling(scale: ScaleMap) -> Reader:
@@ -181,9 +183,30 @@ def _coupling(scale: ScaleMap) -> Reader:
         if module.unconditional_transform is not None:
             raise Refused("it changes the columns that the others depend on too")
         inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
-        return coupling(inputs, changed, networks.read(module.transform_net, context), scale)
+        return coupling(inputs, changed, *_scaled(module, networks.read(module.transform_net, context), scale))
 
     return layers
+
+
+def _scaled(module: Foreign, network: Network, usual: ScaleMap) -> tuple[Network, ScaleMap]:
+    """Return the network and the scale that a module makes of its numbers u; nflows' own scale is the usual one.
+
+    glasflow's copy of nflows takes any function for it, and has names for some. One of them is of u / 2.
+
+    Raises:
+        Refused: if it is none of these.
+    """
+    if usual.kind == "none" or not hasattr(module, "scale_activation"):
+        return network, usual
+    probes = torch.linspace(-6.0, 6.0, 25, dtype=torch.float64)
+    most = float(module.scale_activation(torch.tensor(100.0, dtype=torch.float64)).log())
+    known = {usual: 1.0, ScaleMap("clipped-softplus", 3.0, 1e-3): 1.0, ScaleMap("tanh", most): 0.5}
+    theirs = row(module.scale_activation(probes).log())
+    for scale, part in known.items():
+        if np.allclose(scale.log(part * row(probes)), theirs, rtol=1e-12, atol=1e-12):
+            halves = np.repeat([1.0, part], networks.leaving(network) // 2)
+            return network if part == 1 else networks.after(network, np.diag(halves)), scale
+    raise Refused("its scale activation is none of nflows' and glasflow's own")
 
 
 def spline_coupling(module: Foreign, context: Tensor | None) -> Layers:
@@ -192,6 +215,8 @@ def spline_coupling(module: Foreign, context: Tensor | None) -> Layers:
     normflows' coupling is the same, with tails and bounds per column.
     """
     inputs, changed = (ids.numpy() for ids in (module.identity_features, module.transform_features))
+    if not len(changed):
+        raise Refused("it changes no column")
     dim, known = len(inputs) + len(changed), splines.described(module, module.tails, module.tail_bound, len(changed))
     network = networks.read(module.transform_net, context)
     found = known.layers(dim, inputs, changed, network, splines.divisor_of(module.transform_net))
@@ -211,7 +236,7 @@ def masked_splines(module: Foreign, context: Tensor | None) -> Layers:
     return known.layers(len(columns), columns, columns, network, splines.divisor_of(module.autoregressive_net))
 
 
-def _spline(module: Foreign, context: Tensor | None) -> Layers:
+def fixed_splines(module: Foreign, context: Tensor | None) -> Layers:
     numbers = splines.numbers_of(module)
     if numbers.ndim != 2:
         raise Refused(f"its numbers have the shape {numbers.shape}, not a row's")
@@ -267,12 +292,13 @@ _LAYERS: Table = {
     "nflows.AdditiveCouplingTransform": _coupling(ScaleMap("none")),
     "nflows.PiecewiseRationalQuadraticCouplingTransform": spline_coupling,
     "nflows.MaskedPiecewiseRationalQuadraticAutoregressiveTransform": masked_splines,
-    "nflows.PiecewiseRationalQuadraticCDF": _spline,
+    "nflows.PiecewiseRationalQuadraticCDF": fixed_splines,
 }
 _BASES: Table = {
     "nflows.StandardNormal": _standard,
     "nflows.DiagonalNormal": _diagonal,
     "nflows.ConditionalDiagonalNormal": _conditional,
+    "glasflow.MultivariateUniform": lambda base, context: bases.uniform(row(base.low), row(base.high)),
     "nflows.BoxUniform": bases.OF_TORCH["nflows.BoxUniform"],
     "nflows.MG1Uniform": _refused("it is uniform on a skewed box, not on one along the columns"),
     "nflows.LotkaVolterraOscillating": _refused("it is a normal distribution that is cut off at the sides of a box"),

@@ -9,7 +9,7 @@ from lunet_export.importers import bases, contexts, matrices, networks
 from lunet_export.importers.autoregressive import conditional_base, coupling, interleaved
 from lunet_export.importers.classes import first_known
 from lunet_export.importers.contexts import repeated
-from lunet_export.importers.nflows import lu_linear, masked_splines, spline_coupling
+from lunet_export.importers.nflows import fixed_splines, lu_linear, masked_splines, spline_coupling
 from lunet_export.importers.parts import Foreign, Layers, Part, Reading, Refused, inverted_parts
 from lunet_export.importers.twin import array, row
 from lunet_export.importers.walk import Table, leaf
@@ -260,6 +260,9 @@ _LAYERS: Table = {
     "normflows.MaskedAffineAutoregressive": _masked_autoregressive,
     "normflows.MaskedAffineFlow": _masked_affine,
     "normflows.AffineCouplingBlock": _coupling_block,
+    "normflows.PiecewiseRationalQuadraticCoupling": spline_coupling,
+    "normflows.MaskedPiecewiseRationalQuadraticAutoregressive": masked_splines,
+    "normflows.PiecewiseRationalQuadraticCDF": fixed_splines,
     "normflows.CoupledRationalQuadraticSpline": _coupled_splines,
     "normflows.CircularCoupledRationalQuadraticSpline": _coupled_splines,
     "normflows.AutoregressiveRationalQuadraticSpline": _masked_splines,

@@ -127,7 +127,9 @@ def chain_of(parts: Sequence[Part], dim: int | None, context: Context | None = N
     if refused:
         raise UnsupportedLayersError([(part.path, part.kind, str(part.refusal)) for part in refused])
     layers = [layer for part in parts for layer in part.layers]
-    dim = dim or next((layer.width for layer in layers if layer.width), None)
+    widths = [layer.width for layer in layers if layer.width]
+    wide = [width for width in widths if width > 1]  # a layer of one column may stand for all of them
+    dim = dim or next(iter([*wide, *widths]), None)
     if dim is None:
         raise CheckpointError(
             "Expected a flow that tells its number of dimensions; no layer and no base of this one does. Give each "

@@ -55,12 +55,17 @@ class Proof:
         return {name: value for name, value in asdict(self).items() if name != "contexts" or value is not None}
 
 
-def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
+def prove(reading: Reading, weights: Chain, *, dtype: str = "float64") -> Proof:
     """Compare the library's own flow with ours.
 
     Rows x are what our inverse makes of normal numbers z, on four scales; the library computes its forward direction
     from these x, and its inverse from these z. A conditional flow is compared at many contexts. A gap may exceed the
     limit where the flow's conditioning makes rounding as large.
+
+    Args:
+        reading: The library's flow.
+        weights: Ours.
+        dtype: Dtype in which the numbers that the library's object holds were computed.
 
     Raises:
         CheckFailedError: if a gap is larger.
@@ -78,7 +83,8 @@ def prove(reading: Reading, weights: Chain, *, limit: float = LIMIT) -> Proof:
             ) from error
         theirs_x = _inverse(reading, rows)
     ours_z, _ = reference.encode(weights, rows.x, rows.context)
-    gaps = Gaps(weights, limit, context=rows.context)
+    limit = LIMIT if dtype == "float64" else LIMIT_OF_FLOAT32
+    gaps = Gaps(weights, limit, context=rows.context, dtype=dtype)
     return Proof(
         rows=len(rows.x),
         log_prob=gaps.gap("log_prob", reference.log_prob(weights, rows.x, rows.context), theirs_log_prob, rows.x),
@@ -175,6 +181,7 @@ class Gaps:
         weights: Flow that is compared.
         limit: Largest gap for which rounding is not computed.
         context: Contexts of the rows, (N, C); None for a flow without one.
+        dtype: Dtype whose rounding is allowed.
         whose: Words for what the flow is compared with.
         cause: Words for the usual cause of a gap.
     """
@@ -185,12 +192,13 @@ class Gaps:
         limit: float,
         *,
         context: Array | None = None,
+        dtype: str = "float64",
         whose: str = "the library's own",
         cause: str = "A layer of your own class, or of another version of the library, computes something other "
         "than its name says",
     ) -> None:
         self._weights, self._limit, self._whose, self._cause = weights, limit, whose, cause
-        self._context = context
+        self._context, self._dtype = context, dtype
 
     def gap(self, name: str, ours: Array, theirs: Array, given: Array) -> float:
         """Return the largest relative gap.
@@ -217,7 +225,7 @@ class Gaps:
 
     def _rounding(self, name: str, ours: Array, theirs: Array, given: Array) -> NDArray[np.bool_]:
         """Return which rows differ by no more than rounding."""
-        model = RoundingModel(self._weights, "float64")
+        model = RoundingModel(self._weights, self._dtype)
         tolerances = model.sampling if name == "x" else model.density
         allowed = tolerances(given, self._context)[name]
         with np.errstate(all="ignore"):

@@ -16,6 +16,8 @@ from lunet_export.layers.networks import Dense, Network
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+_ROUNDED = 1e-5  # of a corner, in a float32; what else it differs by is seen by the comparison with the library
+
 #: Slopes at both ends of a spline: one free number each, one for both, or 1.
 FREE, TIED, ONE = "free", "tied", "one"
 
@@ -121,19 +123,27 @@ def constant(numbers: Array) -> Network:
 def from_knots(x: Array, y: Array, slopes: Array) -> tuple[RationalQuadratic, Array]:
     """Return a spline through knots, and its numbers (C, P), from their x, y and slopes, (C, K + 1) each.
 
+    The first knot tells the box [-B, B]. The last one may have been rounded: it is a sum, and that of a float32.
+
     Raises:
         Refused: if knots do not increase from one corner of a box to the other, the same for all columns.
     """
-    low, high = float(x[0, 0]), float(x[0, -1])
-    fits = all(np.allclose(ends, (low, high), rtol=1e-12) for ends in (*x[:, [0, -1]], *y[:, [0, -1]]))
+    low = float(x[0, 0])
+    fits = all(np.allclose(ends, (low, -low), rtol=_ROUNDED, atol=0.0) for ends in (*x[:, [0, -1]], *y[:, [0, -1]]))
     if not fits or (np.diff(x) <= 0).any() or (np.diff(y) <= 0).any() or (slopes <= 0).any():
         raise Refused("its knots do not increase from one corner of a box to the other")
     least = float(slopes.min() / 2)
-    spline = RationalQuadratic(x.shape[1] - 1, low, high, "identity", 0.0, 0.0, least)
+    spline = RationalQuadratic(x.shape[1] - 1, low, -low, "identity", 0.0, 0.0, least)
     grown = slopes - least
     logits = np.concatenate([np.log(np.diff(knots)) for knots in (x, y)], axis=1)
     logits = for_knots(logits.T, spline.bins).T
     return spline, np.concatenate([logits, grown + np.log(-np.expm1(-grown))], axis=1)
+
+
+def circular_shift(bound: float) -> Layers:
+    """Return what moves numbers in [-bound, bound] by bound, around a circle: a spline of one straight bin."""
+    spline = RationalQuadratic(1, -bound, bound, "box", limit=1.0, turn=bound)
+    return (SplineAutoregressive(1, np.arange(0), np.arange(1), constant(np.zeros(spline.count)), spline),)
 
 
 def divisor_of(network: Foreign) -> float:

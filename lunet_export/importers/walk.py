@@ -30,6 +30,7 @@ def leaf(thing: object, path: str, table: Mapping[str, Callable[[Foreign, C], La
 
 
 def _why(kind: str) -> str:
-    if any(word in kind for word in ("RationalQuadratic", "RQS", "Spline", "Cubic", "Quadratic", "PiecewiseLinear")):
-        return "splines are not supported"
+    for form in ("linear", "quadratic", "cubic"):
+        if f"Piecewise{form.title()}" in kind:
+            return f"piecewise {form} splines are not supported; rational-quadratic ones are"
     return "its class is not supported"

@@ -247,6 +247,8 @@ def _spline_of(owner: Foreign) -> RationalQuadratic | None:
     shapes = [tuple(shape) for shape in owner.shapes]
     if [len(shape) for shape in shapes] != [1, 1, 1]:
         return None
+    if not shapes[2][0]:
+        raise Refused("its splines have a single bin")
     rng = np.random.default_rng(0)
     numbers = [3 * rng.standard_normal((2, *shape)) for shape in shapes]
     made = owner.univariate(*map(torch.from_numpy, numbers))
@@ -316,7 +318,7 @@ def _univariate(owner: Foreign, wanted: str, *numbers: Tensor) -> Foreign:
     if scalars and first_known(made, (wanted,)):
         return made
     called = type(made).__name__
-    raise Refused(f"its univariate transform is {called}; affine and additive ones are supported")
+    raise Refused(f"its univariate transform is {called}; affine, additive and rational-quadratic ones are supported")
 
 
 def _bound(owner: Foreign, probed: float) -> float:
@@ -353,6 +355,7 @@ _LAYERS: Table = {
     "zuko.IdentityTransform": lambda transform, context: (),
     "zuko.SoftclipTransform": _softclip,
     "zuko.MonotonicRQSTransform": _knots,
+    "zuko.CircularShiftTransform": lambda transform, context: splines.circular_shift(float(transform.bound)),
     "zuko.MonotonicAffineTransform": _monotonic_affine,
     "zuko.AdditiveTransform": _additive,
     "zuko.AutoregressiveTransform": _autoregressive,

@@ -111,14 +111,19 @@ class Autoregressive(Layer):
     def box(self, low: Array, high: Array, *, forward: bool) -> Interval:
         """Return the box itself, which the layer maps onto itself; its ends may be rounded."""
         del forward
-        least, most = self._ends()
-        boxed = np.isfinite(most)
-        return np.where(boxed, least, low), np.where(boxed, most, high)
+        inside = np.isin(np.arange(self.dim), self.changed) & np.isfinite(low)
+        least, most = self.transformer.interval
+        return np.where(inside, least, low), np.where(inside, most, high)
 
     def fills(self, low: Array, high: Array) -> bool:
-        """Return whether every column that changes has all numbers that f takes, which it maps onto themselves."""
-        ends = zip((low, high), self._ends(), strict=True)
-        return all(np.allclose(end[self.changed], own[self.changed], rtol=_ROUNDED, atol=0.0) for end, own in ends)
+        """Return whether every column that changes has all numbers that f takes, or those that f maps onto themselves.
+
+        The numbers of the latter are those of the transformer's interval.
+        """
+        numbers = np.stack([low, high])[:, self.changed]
+        taken, mapped = np.stack(self._ends())[:, self.changed], np.array(self.transformer.interval)[:, None]
+        alike = [np.isclose(numbers, ends, rtol=_ROUNDED, atol=0.0).all(axis=0) for ends in (taken, mapped)]
+        return bool(np.any(alike, axis=0).all())
 
     @property
     def takes_context(self) -> int:
@@ -276,6 +281,18 @@ class SplineAutoregressive(Autoregressive):
     @property
     def transformer(self) -> RationalQuadratic:
         return self.spline
+
+    @property
+    def _stands_for_all(self) -> bool:
+        """Return whether this is one fixed spline, for any number of columns."""
+        return self.dim == 1 and len(self.network) == 1 and not len(self.inputs) and not self.takes_context
+
+    def spread(self, dim: int) -> "SplineAutoregressive":
+        if not self._stands_for_all or dim == 1:
+            return self
+        numbers = np.tile(self.numbers(np.zeros((1, 1)))[0], dim)
+        network = (Dense(np.zeros((len(numbers), 0)), numbers),)
+        return replace(self, dim=dim, changed=np.arange(dim), network=network)
 
     @property
     def boxed(self) -> NDArray[np.bool_]:

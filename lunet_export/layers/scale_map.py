@@ -24,6 +24,7 @@ class ScaleMap:
     none                 1; the network gives no u
     exp                  e^u
     softplus             log(1 + e^u) + floor, the floor above 0
+    clipped-softplus     the least of that and offset
     sigmoid              1 / (1 + e^-(u + offset)) + floor
     reciprocal-sigmoid   1 + e^-(u + offset)
     soft-exp             e^(u / (1 + |u| / offset)), between e^-offset and e^offset
@@ -32,8 +33,8 @@ class ScaleMap:
     centred-atan         that of `atan`, divided by the geometric mean of a row's scales: their product is 1
     centred-tanh         the same of `tanh`
 
-    Rounding errors of log s, in units: 4 max(1, |log s|); of `softplus` also those of a small scale over the scale, of
-    `tanh` also 4 |offset|, and of those that are centred also the mean of all these over the row.
+    Rounding errors of log s, in units: 4 max(1, |log s|); of softplus, clipped or not, also those of a small scale
+    over the scale, of `tanh` also 4 |offset|, and of those that are centred also the mean of all these over the row.
     """
 
     kind: str
@@ -89,7 +90,11 @@ class ScaleMap:
         """
         if self.kind not in SCALES or not all(isinstance(v, float) and isfinite(v) for v in (self.offset, self.floor)):
             raise CheckpointError(f"Expected a scale map of {', '.join(SCALES)} in {where}; got {self}.")
-        needed = {"soft-exp": self.offset, "softplus": self.floor}.get(self.kind, 1.0)
+        needed = {
+            "soft-exp": self.offset,
+            "softplus": self.floor,
+            "clipped-softplus": min(self.floor, self.offset),
+        }.get(self.kind, 1.0)
         if self.floor < 0 or needed <= 0:  # softplus alone rounds to 0 far to the left
             raise CheckpointError(f"Expected a scale map that stays positive in {where}; got {self}.")
 
@@ -114,8 +119,16 @@ def _softplus_lost(u: Array, scale: ScaleMap) -> Array:
 
 
 def _softplus_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
-    grown = g.node("Max", u, g.node("Log", exponential(g, u).t))
-    return g.node("Log", g.node("Add", grown, scale.floor))
+    return g.node("Log", _raised(g, u, scale))
+
+
+def _clipped_nodes(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    return g.node("Log", g.node("Min", _raised(g, u, scale), scale.offset))
+
+
+def _raised(g: Graph, u: Value, scale: ScaleMap) -> Value:
+    """Write log(1 + e^u) + floor."""
+    return g.node("Add", g.node("Max", u, g.node("Log", exponential(g, u).t)), scale.floor)
 
 
 def _sigmoid_log(u: Array, scale: ScaleMap) -> Array:
@@ -147,6 +160,9 @@ _SCALES: dict[str, _Scale] = {
     "none": _Scale(lambda u, scale: np.zeros_like(u), lambda g, u, scale: u),
     "exp": _Scale(lambda u, scale: u, lambda g, u, scale: u),
     "softplus": _Scale(lambda u, scale: np.log(softplus(u) + scale.floor), _softplus_nodes, _softplus_lost),
+    "clipped-softplus": _Scale(
+        lambda u, scale: np.log(np.minimum(softplus(u) + scale.floor, scale.offset)), _clipped_nodes, _softplus_lost
+    ),
     "sigmoid": _Scale(_sigmoid_log, _sigmoid_nodes),
     "reciprocal-sigmoid": _Scale(lambda u, scale: softplus(-u - scale.offset), _reciprocal_nodes),
     "soft-exp": _Scale(lambda u, scale: u / (1 + np.abs(u) / scale.offset), _soft_nodes),

@@ -53,6 +53,7 @@ _LOG_SCALES: dict[str, Callable[[Tensor, ScaleMap], Tensor]] = {
     "exp": lambda u, scale: u,
     "soft-exp": lambda u, scale: u / (1 + u.abs() / scale.offset),
     "softplus": lambda u, scale: (-functional.logsigmoid(-u) + scale.floor).log(),
+    "clipped-softplus": lambda u, scale: (-functional.logsigmoid(-u) + scale.floor).clamp(max=scale.offset).log(),
     "sigmoid": lambda u, scale: (torch.sigmoid(u + scale.offset) + scale.floor).log(),
     "reciprocal-sigmoid": lambda u, scale: -functional.logsigmoid(u + scale.offset),
     "atan": lambda u, scale: scale.offset * u.atan(),

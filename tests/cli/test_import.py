@@ -24,8 +24,8 @@ def build():
 def conditional():
     return zuko.flows.MAF(3, 2, transforms=2, hidden_features=(12,))
 
-def splines():
-    return zuko.flows.NSF(3, transforms=2)
+def polynomials():
+    return zuko.flows.BPF(3, transforms=2)
 """
 
 
@@ -95,14 +95,14 @@ def test_a_context_stays_an_input_without_one(here):
 
 
 def test_what_is_not_carried_is_named_and_nothing_written(here):
-    code, out, err = run("import", "zuko", "my_zuko_flows:splines", "--json")
+    code, out, err = run("import", "zuko", "my_zuko_flows:polynomials", "--json")
     assert (code, (here / "model.pt").exists()) == (2, False)
     assert [layer["path"] for layer in json.loads(out)["unsupported"]] == [f"transform.transforms.{i}" for i in (0, 1)]
     assert "transform.transforms.0, transform.transforms.1 (MaskedAutoregressiveTransform): its univariate" in err
 
 
 def test_a_report_lists_all_layers_and_writes_nothing(here):
-    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report")
+    code, out, _ = run("import", "zuko", "my_zuko_flows:polynomials", "--report")
     assert (code, (here / "model.pt").exists()) == (0, False)
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["layer", "class", "converted"]
@@ -110,7 +110,7 @@ def test_a_report_lists_all_layers_and_writes_nothing(here):
         ["transform.transforms.0", "MaskedAutoregressiveTransform"],
         ["base", "DiagNormal", "yes"],
     )
-    code, out, _ = run("import", "zuko", "my_zuko_flows:splines", "--report", "--json")
+    code, out, _ = run("import", "zuko", "my_zuko_flows:polynomials", "--report", "--json")
     assert (code, [layer["why_not"] is None for layer in json.loads(out)["layers"]]) == (0, [False, False, True])
 
 
@@ -219,3 +219,24 @@ def test_a_state_of_freia_alone_asks_for_its_factory(of_freia):
     code, _, err = run("state.pt")
     assert code == 2
     assert "lunet-export import FrEIA MODULE:FUNCTION --state state.pt" in " ".join(err.split())
+
+
+GLASFLOW = """
+from glasflow.flows import CouplingNSF
+
+def build():
+    return CouplingNSF(3, 2, n_conditional_inputs=2, n_neurons=12, linear_transform="lu")
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # of glasflow about PyTorch
+def test_splines_of_glasflow_go_the_whole_way(here):
+    pytest.importorskip("glasflow", reason="glasflow is not installed: run make setup-dev")
+    (here / "my_glasflow_flows.py").write_text(GLASFLOW)
+    try:
+        code, out, err = run("import", "glasflow", "my_glasflow_flows:build")
+    finally:
+        sys.modules.pop("my_glasflow_flows", None)
+    assert (code, err.strip()) == (0, "next: lunet-export model.pt"), err
+    assert "largest relative differences from the flow of glasflow, on 512 rows at 128 contexts" in out
+    assert (run("model.pt", "-o", "splines")[0], run("check", "splines", "--model", "model.pt")[0]) == (0, 0)

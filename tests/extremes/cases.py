@@ -340,6 +340,9 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
         )
         for kind, offset in (("atan", 10.0), ("atan", 40.0), ("tanh", 60.0), ("centred-atan", 20.0), ("tanh", 1e-30))
     },
+    "clipped softplus": lambda: parts.composed(
+        parts.coupling(4, scale=parts.ScaleMap("clipped-softplus", 3.0, 1e-30)), parts.lu_layer(4)
+    ),
     "masked autoregressive": lambda: parts.composed(parts.masked(4), parts.lu_layer(4)),
     **_SPLINES,
 }

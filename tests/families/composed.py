@@ -199,6 +199,10 @@ NETWORKS = {
         *(permutation(5), coupling(5, seed=2, scale=ScaleMap("centred-atan", 1.2))),
         Inverse(coupling(5, seed=3, scale=ScaleMap("centred-tanh", 1.9))),
     ),
+    "clipped couplings": lambda: composed(
+        *(coupling(4, scale=ScaleMap("clipped-softplus", 0.8, 1e-3)), lu_layer(4)),
+        Inverse(coupling(4, seed=1, scale=ScaleMap("clipped-softplus", 0.8, 1e-3))),
+    ),
     "masked autoregressive": lambda: composed(masked(6), lu_layer(6), masked(6, seed=1, residual=True)),
     "spline couplings": lambda: composed(
         *(splines(5), lu_layer(5), splines(5, seed=1, spline=EXP_SPLINE, inner=("relu",)), affine(5)),

@@ -246,7 +246,12 @@ REFUSED = {
     ),
     "scales that depend on columns not yet found": (
         lambda: composed(lu_layer(3), masked(3, scale=ScaleMap("centred-tanh", 2.0))),
-        "columns that are found together, since .*; got 3 levels: layer 2 of 2",
+        r"columns that are found together, since their functions depend on the numbers of all of them; got 3 levels: "
+        "layer 2 of 2",
+    ),
+    "a clipped softplus without a ceiling": (
+        lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("clipped-softplus", 0.0, 1e-3))),
+        "a scale map that stays positive in layer 2",
     ),
     "a softplus that may round to 0": (
         lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("softplus"))),

@@ -27,52 +27,69 @@ def rows(count: int, dim: int, *, seed: int = 0, unit: bool = False) -> np.ndarr
 
 @dataclass(frozen=True)
 class Peer:
-    """How a package is asked, with tensors."""
+    """How a package is asked, with tensors: rows, and contexts (N, C) of conditional flows."""
 
     log_prob: Callable
     latent: Callable
     data: Callable
 
 
-def _nflows_latent(flow, x):
-    z, base = flow.transform_to_noise(x), flow._distribution
+def _nflows_latent(flow, x, *c):
+    z, base = flow.transform_to_noise(x, *c), flow._distribution
     return z if not hasattr(base, "mean_") else (z - base.mean_) * torch.exp(-base.log_std_)
 
 
-def _nflows_data(flow, z):
+def _nflows_data(flow, z, *c):
     base = flow._distribution
     noise = z if not hasattr(base, "mean_") else z * torch.exp(base.log_std_) + base.mean_
-    return flow._transform.inverse(noise)[0]
+    return flow._transform.inverse(noise, *map(flow._embedding_net, c))[0]
 
 
-def _zuko_latent(flow, x):
-    base = flow().base.base_dist
-    return (flow().transform(x) - base.loc) / base.scale
+def _zuko_latent(flow, x, *c):
+    base = flow(*c).base.base_dist
+    return (flow(*c).transform(x) - base.loc) / base.scale
 
 
-def _zuko_data(flow, z):
-    base = flow().base.base_dist
-    return flow().transform.inv(z * base.scale + base.loc)
+def _zuko_data(flow, z, *c):
+    base = flow(*c).base.base_dist
+    return flow(*c).transform.inv(z * base.scale + base.loc)
 
 
-def _normflows_latent(flow, x):
-    return (flow.inverse(x.clone()) - flow.q0.loc) * torch.exp(-flow.q0.log_scale)
+def _normflows_latent(flow, x, *c):
+    return (flow.inverse(x.clone(), *c) - flow.q0.loc) * torch.exp(-flow.q0.log_scale)
 
 
-def _normflows_data(flow, z):
-    return flow.forward(z * torch.exp(flow.q0.log_scale) + flow.q0.loc)
+def _normflows_data(flow, z, *c):
+    return flow.forward(z * torch.exp(flow.q0.log_scale) + flow.q0.loc, *c)
 
 
-def _freia_log_prob(flow, x):
-    z, log_det = flow(x)
+def _freia_log_prob(flow, x, *c):
+    z, log_det = flow(x, c=c)
     return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + log_det
 
 
+def _sbi_net(asked):
+    """sbi's estimators hold a flow of nflows, or one of zuko beside an embedding."""
+
+    def of(estimator, rows, c):
+        if hasattr(estimator.net, "_embedding_net"):
+            return getattr(PEERS["nflows"], asked)(estimator.net, rows, c)
+        return getattr(PEERS["zuko"], asked)(estimator.net, rows, estimator._embedding_net(c))
+
+    return of
+
+
 PEERS = {
-    "FrEIA": Peer(_freia_log_prob, lambda flow, x: flow(x)[0], lambda flow, z: flow(z, rev=True)[0]),
-    "nflows": Peer(lambda flow, x: flow.log_prob(x), _nflows_latent, _nflows_data),
-    "zuko": Peer(lambda flow, x: flow().log_prob(x), _zuko_latent, _zuko_data),
-    "normflows": Peer(lambda flow, x: flow.log_prob(x.clone()), _normflows_latent, _normflows_data),
+    "FrEIA": Peer(_freia_log_prob, lambda flow, x, *c: flow(x, c=c)[0], lambda flow, z, *c: flow(z, c=c, rev=True)[0]),
+    "glasflow": Peer(
+        lambda flow, x, *c: flow.log_prob(x, *c),
+        lambda flow, x, *c: flow.forward(x, *c)[0],
+        lambda flow, z, *c: flow.inverse(z, *c)[0],
+    ),
+    "nflows": Peer(lambda flow, x, *c: flow.log_prob(x, *c), _nflows_latent, _nflows_data),
+    "zuko": Peer(lambda flow, x, *c: flow(*c).log_prob(x), _zuko_latent, _zuko_data),
+    "normflows": Peer(lambda flow, x, *c: flow.log_prob(x.clone(), *c), _normflows_latent, _normflows_data),
+    "sbi": Peer(lambda estimator, x, c: estimator.log_prob(x[None], c)[0], _sbi_net("latent"), _sbi_net("data")),
 }
 
 

@@ -124,11 +124,11 @@ def zuko_nearly_reached(beyond=1e-5):
     return of_zuko(base, (zuko.transforms.SigmoidTransform,), affine, ends=boxed(-half, half))
 
 
-def zuko_ncsf():
+def zuko_ncsf(**options):
     """Its layers map [-pi, pi] onto itself, and its base is wider by 1e-5 on both sides."""
     zuko = package("zuko")
     torch.manual_seed(0)
-    flow = zuko.flows.NCSF(DIM, transforms=2, hidden_features=(9,))
+    flow = zuko.flows.NCSF(DIM, transforms=2, hidden_features=(9,), **options)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
@@ -139,6 +139,51 @@ def zuko_ncsf():
         lambda x: flow().transform(x),
         lambda z: flow().transform.inv(z),
         *boxed(-half, half),
+    )
+
+
+def zuko_knots_on_a_box(*, shifted=False):
+    """Splines that hold their knots, the same for all columns or one each; behind a bare shift around the circle."""
+    zuko = package("zuko")
+    torch.manual_seed(1)
+    half = torch.full((DIM,), pi)
+    base = zuko.lazy.UnconditionalDistribution(zuko.distributions.BoxUniform, -half, half, buffer=True)
+    numbers = [torch.randn(*([] if shifted else [DIM]), count) for count in (8, 8, 7)]
+    made = [zuko.lazy.UnconditionalTransform(zuko.transforms.MonotonicRQSTransform, *numbers, bound=pi)]
+    if shifted:
+        made.insert(0, zuko.lazy.UnconditionalTransform(zuko.transforms.CircularShiftTransform, bound=pi))
+    flow = zuko.lazy.Flow(made, base)
+    return Own(
+        flow,
+        lambda x: flow().log_prob(x),
+        lambda x: flow().transform(x),
+        lambda z: flow().transform.inv(z),
+        *boxed(-half, half),
+    )
+
+
+def normflows_circular(kind, *, bounds):
+    """Two angles and one number on a line, each with a bound of its own or all with one."""
+    nf = package("normflows")
+    torch.manual_seed(2)
+    bound = torch.tensor([pi, 2.5, pi]) if bounds else pi
+    scale = torch.tensor([2 * pi, 0.5, 2 * pi])  # normflows maps numbers outside of a box to 0
+    base = nf.distributions.base.UniformGaussian(DIM, [0, 2], scale)
+    made = getattr(nf.flows, kind)
+    options = [{"reverse_mask": odd} for odd in (False, True)] if "Coupled" in kind else [{}, {}]
+    layers = [made(DIM, 1, 8, [0, 2], tail_bound=bound, **each) for each in options]
+    flow = nf.NormalizingFlow(base, layers)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    some = torch.tensor([True, False, True])
+    return Own(
+        flow,
+        lambda x: flow.log_prob(x.clone()),
+        lambda x: flow.inverse(x.clone()),
+        flow.forward,
+        lambda u: torch.where(some, torch.special.ndtri(torch.where(some, u / scale + 0.5, 0.5)), u / scale),
+        lambda z: scale * torch.where(some, special_ndtr(z) - 0.5, z),
     )
 
 
@@ -190,6 +235,16 @@ def nflows_box():
     )
 
 
+def glasflow_uniform():
+    flow = package("glasflow").flows.CouplingNSF(DIM, 2, n_neurons=9, distribution="uniform")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    ends = boxed(torch.zeros(DIM), torch.ones(DIM))
+    return Own(flow.eval(), flow.log_prob, lambda x: flow.forward(x)[0], lambda z: flow.inverse(z)[0], *ends)
+
+
 CASES = {
     "torch MultivariateNormal, scale_tril": lambda: multivariate(scale_tril=ROOT),
     "torch MultivariateNormal, covariance": lambda: multivariate(covariance_matrix=ROOT @ ROOT.T),
@@ -202,9 +257,21 @@ CASES = {
     "zuko BoxUniform, built": lambda: zuko_box(lazy=False),
     "zuko BoxUniform, a little wider": zuko_nearly_reached,
     "zuko NCSF": zuko_ncsf,
+    "zuko NCSF, coupling": lambda: zuko_ncsf(passes=2, bins=4, randperm=True),
+    "zuko knots on a box": zuko_knots_on_a_box,
+    "zuko knots of all columns behind a circular shift": lambda: zuko_knots_on_a_box(shifted=True),
     "normflows Uniform": normflows_uniform,
     "normflows UniformGaussian": normflows_uniform_and_normal,
     "nflows BoxUniform": nflows_box,
+    "glasflow uniform": glasflow_uniform,
+}
+CIRCULAR = ("CircularAutoregressiveRationalQuadraticSpline", "CircularCoupledRationalQuadraticSpline")
+CASES |= {
+    f"normflows {kind}{', bounds of their own' * bounds}": lambda kind=kind, bounds=bounds: normflows_circular(
+        kind, bounds=bounds
+    )
+    for kind in CIRCULAR
+    for bounds in (False, True)
 }
 every_base = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 

@@ -19,7 +19,17 @@ from lunet_export.importers.twin import exact_softplus
 from lunet_export.layers import Inverse
 from lunet_export.layers.networks import Dense, Gate
 from tests.flows.test_conditional import run as graph_run
-from tests.importers.peers import freia_net, learned, nflows_flow, normflows_flow, package, rows, zuko_flow, zuko_maf
+from tests.importers.peers import (
+    PEERS,
+    freia_net,
+    learned,
+    nflows_flow,
+    normflows_flow,
+    package,
+    rows,
+    zuko_flow,
+    zuko_maf,
+)
 from tests.importers.test_interop import LIMIT, gap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of one part of the peers about another, and of PyTorch about them
@@ -128,31 +138,18 @@ def freia_graph():
     return framework.GraphINN([*nodes, framework.OutputNode(nodes[-1]), condition]).double()
 
 
-def _of_freia(flow, x, c):
-    z, log_det = flow(x, c=[c])
-    return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) + log_det
-
-
-def _of_nflows(flow, x, c):
-    return flow.log_prob(x, c)
-
-
-def _of_zuko(flow, x, c):
-    return flow(c).log_prob(x)
-
-
 FLOWS = {
-    "FrEIA sequence": (freia_sequence, _of_freia),
-    "FrEIA graph": (freia_graph, _of_freia),
-    "nflows MAF": (nflows_maf, _of_nflows),
-    "nflows coupling": (nflows_coupling, _of_nflows),
-    "nflows base and embedding": (nflows_base, _of_nflows),
-    "zuko MAF": (zuko_maf_given, _of_zuko),
-    "zuko MAF, residual": (partial(zuko_maf_given, residual=True, randperm=True), _of_zuko),
-    "zuko coupling": (zuko_realnvp, _of_zuko),
-    "zuko elementwise": (zuko_elementwise, _of_zuko),
-    "normflows MAF": (normflows_conditional, _of_nflows),
-    "normflows base": (normflows_base, _of_nflows),
+    "FrEIA sequence": (freia_sequence, PEERS["FrEIA"].log_prob),
+    "FrEIA graph": (freia_graph, PEERS["FrEIA"].log_prob),
+    "nflows MAF": (nflows_maf, PEERS["nflows"].log_prob),
+    "nflows coupling": (nflows_coupling, PEERS["nflows"].log_prob),
+    "nflows base and embedding": (nflows_base, PEERS["nflows"].log_prob),
+    "zuko MAF": (zuko_maf_given, PEERS["zuko"].log_prob),
+    "zuko MAF, residual": (partial(zuko_maf_given, residual=True, randperm=True), PEERS["zuko"].log_prob),
+    "zuko coupling": (zuko_realnvp, PEERS["zuko"].log_prob),
+    "zuko elementwise": (zuko_elementwise, PEERS["zuko"].log_prob),
+    "normflows MAF": (normflows_conditional, PEERS["normflows"].log_prob),
+    "normflows base": (normflows_base, PEERS["normflows"].log_prob),
 }
 
 

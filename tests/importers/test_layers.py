@@ -21,11 +21,15 @@ def nflows_layers():
     from nflows.nn.nets import ResidualNet
     from nflows.transforms.nonlinearities import LogTanh
 
-    def coupled(kind, count):
+    def coupled(kind, **options):
         class Net(ResidualNet):  # a class of the user's own, which changes nothing
             pass
 
-        return kind(torch.tensor([1, -1, 1, -1]), lambda i, o: Net(i, o, hidden_features=9, num_blocks=1))
+        return kind(torch.tensor([1, -1, 1, -1]), lambda i, o: Net(i, o, hidden_features=9, num_blocks=1), **options)
+
+    linear = {"tails": "linear", "tail_bound": 1.5}
+    both = {"apply_unconditional_transform": True}
+    splines = t.MaskedPiecewiseRationalQuadraticAutoregressiveTransform
 
     return {
         "LULinear": (t.LULinear(DIM, identity_init=False, eps=0.05), ALL),
@@ -45,8 +49,15 @@ def nflows_layers():
         "Tanh": (t.Tanh(), ALL),
         "LogTanh": (LogTanh(0.7), ALL),
         "MaskedAffineAutoregressiveTransform": (t.MaskedAffineAutoregressiveTransform(DIM, 9), ALL),
-        "AffineCouplingTransform": (coupled(t.AffineCouplingTransform, 2), ALL),
-        "AdditiveCouplingTransform": (coupled(t.AdditiveCouplingTransform, 1), ALL),
+        "AffineCouplingTransform": (coupled(t.AffineCouplingTransform), ALL),
+        "AdditiveCouplingTransform": (coupled(t.AdditiveCouplingTransform), ALL),
+        "splines": (coupled(t.PiecewiseRationalQuadraticCouplingTransform, **linear), ALL),
+        "splines of both halves": (coupled(t.PiecewiseRationalQuadraticCouplingTransform, **linear, **both), ALL),
+        "splines in a box": (coupled(t.PiecewiseRationalQuadraticCouplingTransform, **both), UNIT),
+        "masked splines": (splines(DIM, 9, **linear), ALL),
+        "masked splines in a box": (splines(DIM, 9), UNIT),
+        "PiecewiseRationalQuadraticCDF": (t.PiecewiseRationalQuadraticCDF(DIM, **linear), ALL),
+        "PiecewiseRationalQuadraticCDF in a box": (t.PiecewiseRationalQuadraticCDF((DIM,), num_bins=4), UNIT),
     }
 
 
@@ -55,6 +66,10 @@ def zuko_layers():
 
     t, lazy = zuko.transforms, zuko.lazy.UnconditionalTransform
     vector = torch.linspace(-1, 1, DIM)
+
+    def spline(**options):
+        return t.MonotonicRQSTransform(*(torch.randn(DIM, k) for k in (5, 5, 4)), **options)
+
     return {
         "LULinearTransform": (t.LULinearTransform(torch.randn(DIM, DIM) + 2 * torch.eye(DIM)), ALL),
         "lazy LULinearTransform": (lazy(t.LULinearTransform, torch.randn(DIM, DIM) + 2 * torch.eye(DIM)), ALL),
@@ -73,6 +88,19 @@ def zuko_layers():
         "ElementWiseTransform": (zuko.flows.ElementWiseTransform(DIM), ALL),
         "MaskedAutoregressiveTransform": (zuko.flows.MaskedAutoregressiveTransform(DIM, hidden_features=(9,)), ALL),
         "GeneralCouplingTransform": (zuko.flows.GeneralCouplingTransform(DIM, hidden_features=(9,)), ALL),
+        "MonotonicRQSTransform": (spline(bound=1.5), ALL),
+        "splines": (zuko.flows.NSF(DIM, transforms=1, hidden_features=(9,)).transform, ALL),
+        "splines of some columns": (zuko.flows.NSF(DIM, transforms=1, passes=2, hidden_features=(9,)).transform, ALL),
+        "CircularShiftTransform": (t.CircularShiftTransform(2.5), ALL),
+        "MonotonicRQSTransform of all columns": (
+            t.MonotonicRQSTransform(*(torch.randn(k) for k in (5, 5, 4)), bound=1.5),
+            ALL,
+        ),
+        "splines on circles": (zuko.flows.NCSF(DIM, transforms=1, hidden_features=(9,)).transform, ALL),
+        "splines of some columns on circles": (
+            zuko.flows.NCSF(DIM, transforms=2, passes=2, hidden_features=(9,)).transform,
+            ALL,
+        ),
         "LazyComposedTransform": (zuko.lazy.LazyComposedTransform(zuko.flows.ElementWiseTransform(DIM)), ALL),
     }
 
@@ -102,6 +130,20 @@ def normflows_layers():
         "Reverse": (f.Reverse(f.LULinearPermute(DIM, identity_init=False)), ALL),
         "Composite": (f.Composite([f.AffineConstFlow((DIM,)), f.Permute(DIM)]), ALL),
     }
+    inner = f.neural_spline
+    options = {"tails": "linear", "tail_bound": 1.5}
+    found |= {
+        "CDF": (inner.coupling.PiecewiseRationalQuadraticCDF([DIM], identity_init=False, **options), ALL),
+        "coupling alone": (f.CoupledRationalQuadraticSpline(DIM, 1, 9, tail_bound=1.5).prqct, ALL),
+        "autoregressive layer alone": (f.AutoregressiveRationalQuadraticSpline(DIM, 1, 9, tail_bound=1.5).mprqat, ALL),
+    }
+    found["CoupledRationalQuadraticSpline in a box"] = (f.CoupledRationalQuadraticSpline(DIM, 1, 9, tails=None), UNIT)
+    for wide in (2.0, torch.tensor([2.0, 3.0, 2.5, 2.0])):
+        for kind, options in (("Coupled", {"reverse_mask": True}), ("Autoregressive", {})):
+            for circles in ([0, 3], [1], [0, 1, 2, 3]):
+                layer = getattr(f, f"Circular{kind}RationalQuadraticSpline")
+                name = f"Circular{kind}RationalQuadraticSpline, {wide}, {circles}"
+                found[name] = (layer(DIM, 1, 9, circles, tail_bound=wide, init_identity=False, **options), ALL)
     for mode in ("channel", "channel_inv", "checkerboard", "checkerboard_inv"):
         for scale in ("exp", "sigmoid", "sigmoid_inv"):
             block = f.AffineCouplingBlock(net(2, 9, 4), scale_map=scale, split_mode=mode)

@@ -46,11 +46,18 @@ def nflows_splines():
     from nflows import transforms as t
     from nflows.nn.nets import ResidualNet
 
-    spline = t.PiecewiseRationalQuadraticCouplingTransform(
+    spline = t.PiecewiseCubicCouplingTransform(
         torch.tensor([1, -1, 1, -1]), lambda i, o: ResidualNet(i, o, 8), tails="linear"
     )
-    inner = t.CompositeTransform([spline, t.LULinear(DIM)])
-    return nflows_flow(DIM, t.LULinear(DIM), t.InverseTransform(inner))
+    inner = t.CompositeTransform([spline, t.LULinear(DIM), t.PiecewiseLinearCDF([DIM], tails="linear")])
+    masked = t.MaskedPiecewiseQuadraticAutoregressiveTransform(DIM, 8, tails="linear")
+    return nflows_flow(DIM, t.LULinear(DIM), t.InverseTransform(inner), masked)
+
+
+def nflows_images_of_splines():
+    from nflows import transforms as t
+
+    return nflows_flow(DIM, t.PiecewiseRationalQuadraticCDF((DIM, 2, 2), tails="linear"))
 
 
 def nflows_images():
@@ -86,10 +93,10 @@ def nflows_base():
     return Flow(LULinear(DIM), ConditionalIndependentBernoulli([DIM]))
 
 
-def zuko_splines():
+def zuko_polynomials():
     import zuko
 
-    return zuko.flows.NSF(DIM, transforms=2)
+    return zuko.flows.BPF(DIM, transforms=2)
 
 
 def zuko_continuous():
@@ -117,11 +124,43 @@ def torch_base():
     return TransformedDistribution(Laplace(torch.zeros(DIM), torch.ones(DIM)), [AffineTransform(1.0, 2.0)])
 
 
+def glasflow_others():
+    import glasflow
+
+    scales = glasflow.flows.RealNVP(DIM, 1, scale_activation=torch.exp)
+    none_changed = glasflow.flows.CouplingNSF(DIM, 1, mask=[-1] * DIM)
+    return glasflow.flows.base.Flow(
+        glasflow.nflows.transforms.CompositeTransform([scales._transform, none_changed._transform]),
+        scales._distribution,
+    )
+
+
 REFUSED = {
+    "layers of glasflow": (
+        "glasflow",
+        glasflow_others,
+        {
+            "_transform._transforms.0._transforms.0": "its scale activation is none of nflows' and glasflow's own",
+            "_transform._transforms.1._transforms.0": "it changes no column",
+        },
+    ),
     "splines of nflows": (
         "nflows",
         nflows_splines,
-        {"_transform._transforms.1._transform._transforms.0": "splines are not supported"},
+        {
+            f"_transform._transforms.{place}": f"piecewise {form} splines are not supported; "
+            "rational-quadratic ones are"
+            for place, form in (
+                ("1._transform._transforms.0", "cubic"),
+                ("1._transform._transforms.2", "linear"),
+                ("2", "quadratic"),
+            )
+        },
+    ),
+    "splines of images of nflows": (
+        "nflows",
+        nflows_images_of_splines,
+        {"_transform._transforms.0": "its numbers have the shape (4, 2, 2, 29), not a row's"},
     ),
     "images of nflows": (
         "nflows",
@@ -144,12 +183,12 @@ REFUSED = {
         nflows_base,
         {"_distribution": "its class is not supported"},
     ),
-    "splines of zuko": (
+    "polynomials of zuko": (
         "zuko",
-        zuko_splines,
+        zuko_polynomials,
         {
-            f"transform.transforms.{i}": "its univariate transform is MonotonicRQSTransform; affine and additive ones "
-            "are supported"
+            f"transform.transforms.{i}": "its univariate transform is BoundedBernsteinTransform; affine, additive and "
+            "rational-quadratic ones are supported"
             for i in range(2)
         },
     ),
@@ -200,7 +239,9 @@ def test_the_rest_of_a_flow_with_splines_is_carried():
 
 def test_what_is_no_flow_is_refused():
     for thing in (nn.Linear(2, 2), 3, None, {"a": 1}):
-        with pytest.raises(BadInputError, match="Expected a flow or transform of FrEIA, nflows, normflows, sbi, z"):
+        with pytest.raises(
+            BadInputError, match="Expected a flow or transform of FrEIA, glasflow, nflows, normflows, sbi, z"
+        ):
             importers.read(thing)
 
 
