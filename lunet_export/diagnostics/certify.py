@@ -159,11 +159,11 @@ def certify_model(
 
 def _unbounded(weights: Chain, contexts: Array | None) -> str:
     """Return where the first layer without bounds stands."""
-    layers = weights.given(contexts, 1 if contexts is None else len(contexts))
-    row = np.zeros((1, weights.dim))
-    bounded = [layer.linearised(row) is not None and layer.stretch(weights.dim) is not None for layer in layers]
-    return weights.kind.place(weights, bounded.index(False))
-
+    x = np.zeros((1 if contexts is None else len(contexts), weights.dim))
+    for number, layer in enumerate(weights.given(contexts, len(x))):
+        if layer.linearised(x) is None or layer.stretch(weights.dim) is None:
+            return weights.kind.place(weights, number)
+    raise AssertionError("every layer has bounds")
 
 
 def certify_folder(

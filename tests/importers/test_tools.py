@@ -125,14 +125,14 @@ def zuko_nsf(dim):
 def splines(here):
     """A model file and a folder of zuko's splines; the same of sbi's, with a context of 4 numbers, and its contexts."""
     package("sbi")
-    weights = imported(zuko_nsf, "nsf")
+    imported(zuko_nsf, "nsf")
+    torch.set_default_dtype(torch.float32)  # all that sbi trains in
     posterior = given.seeded(lambda: given.sbi_flow("NPE", "nsf", simulations=200, epochs=1))
     of_sbi = importers.read(posterior.flow).weights
     checkpoint.write_weights(Path("posterior.pt"), of_sbi, image_shape=None, training={}, examples=None)
     np.save("contexts.npy", posterior.contexts[:300].astype(np.float32))
     for name in ("nsf", "posterior"):
         assert run(f"{name}.pt", "-o", name)[0] == 0
-    return weights, of_sbi
 
 
 #: What is asked of zuko's splines and of sbi's posterior, the exit code, and what is said.
@@ -153,9 +153,9 @@ ASKED = {
     ),
     "recalibrate": (["recalibrate", "nsf.pt", "rows.npy", "-o", "better.pt"], 0, "wrote better.pt"),
     "recalibrate a posterior": (
-        ["recalibrate", "posterior.pt", "rows.npy", "-o", "better.pt", "--context", "contexts.npy"],
+        ["recalibrate", "posterior.pt", "rows.npy", "-o", "shifted.pt", "--context", "contexts.npy"],
         0,
-        "wrote better.pt",
+        "wrote shifted.pt",
     ),
     "diagnose": (["diagnose", "nsf.pt", "rows.npy"], 0, "no layer of this model is an activation"),
     "diagnose a posterior": (["diagnose", "posterior", "rows.npy", "--context", "contexts.npy"], 0, "Gaussian gap"),
@@ -163,10 +163,14 @@ ASKED = {
     "plot samples": (["plot", "samples", "posterior.pt", "-o", "samples.png", *CONTEXT], 0, "wrote samples.png"),
     "plot activations": (["plot", "activations", "nsf.pt", "rows.npy", "-o", "a.png"], 2, "a model with activations"),
     "score": (["score", "nsf", "rows.npy", "-o", "scores.csv"], 0, "300 rows"),
-    "score a posterior": (["score", "posterior", "rows.npy", "--context", "contexts.npy", "-o", "s.csv"], 0, "300 rows"),
+    "score a posterior": (
+        ["score", "posterior", "rows.npy", "--context", "contexts.npy", "-o", "s.csv"],
+        0,
+        "300 rows",
+    ),
     "sample": (["sample", "nsf", "-n", "10", "-o", "samples.csv"], 0, "10 samples"),
-    "sample a posterior": (["sample", "posterior", "-n", "10", *CONTEXT, "-o", "samples.csv"], 0, "10 samples"),
-    "sample a posterior of nothing": (["sample", "posterior", "-n", "10", "-o", "s.csv"], 2, "Expected a --context"),
+    "sample a posterior": (["sample", "posterior", "-n", "10", *CONTEXT, "-o", "given.csv"], 0, "10 samples"),
+    "sample a posterior of nothing": (["sample", "posterior", "-n", "10", "-o", "none.csv"], 2, "Expected a --context"),
     "a verifier": (["nsf.pt", "-o", "verified", "--for-verifier"], 2, "Expected an LU-Net, or LU layers"),
     "a verifier of a posterior": (["posterior.pt", "-o", "v", "--for-verifier"], 2, "Expected an LU-Net, or LU layers"),
     "train": (["train", "rows.npy", "--from", "nsf.pt", "-o", "on.pt"], 2, "Expected an LU-Net, or LU layers"),
@@ -177,7 +181,8 @@ ASKED = {
 }
 
 
-def test_every_tool_takes_splines_or_says_why_not(splines):
+@pytest.mark.usefixtures("splines")
+def test_every_tool_takes_splines_or_says_why_not():
     """In one test: what they are asked about is trained once."""
     for name, (arguments, wanted, sentence) in ASKED.items():
         code, out, err = run(*arguments)
@@ -191,7 +196,10 @@ def test_splines_are_a_class_beside_an_lu_net(here):
     assert run("check", "both")[0] == 0
     x = rows(40, DIM, seed=3).astype(np.float32)
     theirs = np.stack(
-        [np.log(prior) + reference.log_prob(each, x) for each, prior in zip(mixture.components, (0.3, 0.7), strict=True)]
+        [
+            np.log(prior) + reference.log_prob(each, x)
+            for each, prior in zip(mixture.components, (0.3, 0.7), strict=True)
+        ]
     )
     allowed = tolerances.of_classes(mixture, x)["log_prob"]
     tolerances.assert_within(ExportedClasses("both", provider="cpu").log_prob(x), np.logaddexp(*theirs), allowed)
