@@ -13,7 +13,7 @@ SHARED := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 QUICK := tests/flows tests/families tests/graphs tests/certificate tests/parity tests/test_*.py
 DATA_DIR ?= data
 
-.PHONY: demo mnist fashion-mnist mnist-squareplus fashion-mnist-squareplus mnist-classes fashion-mnist-classes mnist-labels fashion-mnist-labels toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported bench bench-pages compat soak clean
+.PHONY: demo mnist fashion-mnist mnist-squareplus fashion-mnist-squareplus mnist-classes fashion-mnist-classes mnist-labels fashion-mnist-labels toys test test-quick lint test-kernels test-cuda test-embed test-marabou test-release audit docs fix setup setup-dev setup-peers oldest exported exported-gallery bench bench-science bench-pages compat soak clean
 
 demo: setup
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -138,6 +138,19 @@ exported: setup
 	$(BIN)/lunet-export exported/digits.pt -o exported/digits --force
 	OMP_NUM_THREADS=1 $(BIN)/lunet-export train digits --per-class -o exported/digits-classes.pt --force
 	$(BIN)/lunet-export exported/digits-classes.pt -o exported/digits-classes --force
+
+# The committed flows of other libraries, retrained and re-exported.
+exported-gallery: setup-peers
+	OMP_NUM_THREADS=1 $(BIN)/lunet-export import zuko benchmarks.gallery:committed_moons -o exported/zuko-nsf.pt --force
+	$(BIN)/lunet-export exported/zuko-nsf.pt -o exported/zuko-nsf --force
+	OMP_NUM_THREADS=1 $(BIN)/lunet-export import sbi benchmarks.gallery:committed_posterior -o exported/sbi-nsf.pt --force
+	$(BIN)/lunet-export exported/sbi-nsf.pt -o exported/sbi-nsf --force
+
+# The flows of science: parity, times beside PyTorch's export and eager PyTorch, errors in float32. 20 minutes on 2 cores.
+bench-science: setup-peers
+	rm -f benchmarks/results/science.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.science --threads 1
+	$(BIN)/python -m benchmarks.pages
 
 # Every question of benchmarks/README.md that needs no trained model, answered anew: within 20 minutes on 2 cores.
 bench: setup-peers

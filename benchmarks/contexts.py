@@ -65,7 +65,7 @@ def _of_peer(name: str, peer: Peer, seconds: float, threads: int) -> dict[str, A
     x, c = (part[:CONTEXTS].astype(np.float64) for part in (peer.rows, peer.contexts))
     z = np.random.default_rng(0).standard_normal(x.shape)
     wanted = peer.in_float64(x, c), peer.in_float64(z, c, sampling=True)
-    runners = {EAGER: _runner(peer, lambda call: call), COMPILED: _runner(peer, _compiled)}
+    runners = {EAGER: on_arrays(peer, lambda call: call), COMPILED: on_arrays(peer, _compiled)}
     return _measured(name, weights, (x, z, c), wanted, runners, seconds, threads)
 
 
@@ -94,8 +94,13 @@ def _compiled(call: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(call, dynamic=False)
 
 
-def _runner(peer: Peer, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """Return functions that make the library's two directions on NumPy arrays, by name."""
+def on_arrays(peer: Peer, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """Return functions that make the library's two directions on NumPy arrays, by name.
+
+    Args:
+        peer: The library's flow.
+        wrapped: What is done to each direction first, such as compiling it.
+    """
 
     def of(function: Callable[..., Any]) -> Callable[..., Any]:
         own = wrapped(lambda rows, contexts: function(peer.flow, rows, contexts))
@@ -119,12 +124,27 @@ def _measured(
     threads: int,
 ) -> dict[str, Any]:
     """Return the comparison at 100 contexts in both dtypes, then the times in float32."""
+    flow, facts = compared(weights, fed, wanted, threads)
+    return {"name": name, **facts, "times": list(_timed(name, flow, runners, fed, seconds))}
+
+
+def compared(
+    weights: Chain, fed: tuple[Floats, Floats, Floats | None], wanted: tuple[Floats, Floats], threads: int
+) -> tuple[ExportedFlow, dict[str, Any]]:
+    """Return the flow in float32, and how far it is in both dtypes from what is wanted.
+
+    Args:
+        weights: The flow.
+        fed: Rows, latents, and contexts (N, C) unless the flow takes none.
+        wanted: The library's own answers in float64: log p of the rows, and the rows of the latents.
+        threads: CPU threads.
+    """
     x, z, c = fed
     gaps: dict[str, Any] = {}
     for dtype in ("float64", "float32"):
-        flow = _opened(weights, dtype, threads)
+        flow = opened(weights, dtype, threads)
         found = flow.log_prob(x, context=c), flow.decode(z, context=c)
-        model, cast = RoundingModel(weights, dtype), [part.astype(dtype).astype(np.float64) for part in fed]
+        model, cast = RoundingModel(weights, dtype), [_rounded(part, dtype) for part in fed]
         allowed = model.density(cast[0], cast[2])["log_prob"], model.sampling(cast[1], cast[2])["x"][:, None]
         gaps[dtype] = [_gap(*pair) for pair in zip(found, wanted, strict=True)]
         # The rows that the library sees are float64: rounding them belongs to the difference.
@@ -133,13 +153,21 @@ def _measured(
             float((np.abs(got - true) / tolerance).max())
             for got, true, tolerance in zip(found, exact, allowed, strict=True)
         ]
-    times = list(_timed(name, flow, runners, (x, z, c), seconds))
     nodes = {graph: entry["nodes"] for graph, entry in flow.manifest.document["graphs"].items()}
-    return {"name": name, "dim": weights.dim, "context": c.shape[1], "nodes": nodes, **gaps, "times": times}
+    return flow, {"dim": weights.dim, "context": 0 if c is None else c.shape[1], "nodes": nodes, **gaps}
+
+
+def _rounded(rows: Floats | None, dtype: str) -> Any:  # noqa: ANN401
+    return None if rows is None else rows.astype(dtype).astype(np.float64)
+
+
+def gaps_of(found: Floats, wanted: Floats) -> Floats:
+    """Return the largest |found - wanted| / max(1, |wanted|) of each row."""
+    return (np.abs(found - wanted) / np.maximum(1, np.abs(wanted))).reshape(len(found), -1).max(axis=1)
 
 
 def _gap(found: Floats, wanted: Floats) -> float:
-    return float((np.abs(found - wanted) / np.maximum(1, np.abs(wanted))).max())
+    return float(gaps_of(found, wanted).max())
 
 
 def _timed(
@@ -186,7 +214,7 @@ def _grouped(seconds: float, threads: int) -> Iterator[dict[str, Any]]:
     context = observed[0]
     for name, make in pairs.items():
         report.progress(f"{name}: grouped rows")
-        conditional, plain = (_opened(make(kind), "float32", threads) for kind in (True, False))
+        conditional, plain = (opened(make(kind), "float32", threads) for kind in (True, False))
         calls: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
             "log_prob": (
                 lambda flow=conditional: flow.log_prob(theta, context=context).sum(),
@@ -218,7 +246,8 @@ def _weights(make: Callable[..., Peer], *, conditional: bool) -> Chain:
     return importers.read(given.seeded(partial(make, conditional=conditional)).flow).weights
 
 
-def _opened(weights: Chain, dtype: str, threads: int) -> ExportedFlow:
+def opened(weights: Chain, dtype: str, threads: int) -> ExportedFlow:
+    """Return the export of a flow, opened on the CPU."""
     return ExportedFlow(
         build_artifact(weights, Provenance("given"), ExportSettings(dtype=dtype)), provider="cpu", threads=threads
     )

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import chdir
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lunet_export.importers.twin import in_float64, twin
+from lunet_export.importers.twin import in_float64
 
 Floats = NDArray[np.floating]
+Pairs = tuple[Floats, Floats]  # rows and their contexts
+Direction = Callable[[Any, Tensor, Tensor], Tensor]
+Directions = tuple[Direction, Direction]
 
 DIM, OBSERVED = 3, 4  # numbers of theta and of x
 _NOISE = 0.3
@@ -31,7 +35,9 @@ _RATE = 3e-3
 
 @dataclass(frozen=True)
 class Peer:
-    """A library's conditional flow, trained, with its two directions: rows (N, D) and contexts (N, C) or (1, C).
+    """A library's flow, trained, with its two directions: rows (N, D) and contexts (N, C) or (1, C).
+
+    Contexts of no numbers belong to a flow that takes none.
 
     Attributes:
         flow: What is exported.
@@ -41,9 +47,9 @@ class Peer:
         contexts: Their contexts.
     """
 
-    flow: Any
-    log_prob: Callable[[Any, Tensor, Tensor], Tensor]
-    decode: Callable[[Any, Tensor, Tensor], Tensor]
+    flow: nn.Module
+    log_prob: Direction
+    decode: Direction
     rows: Floats
     contexts: Floats
 
@@ -53,11 +59,43 @@ class Peer:
         from lunet_export.importers import nflows
 
         with in_float64():
-            own = twin(self.flow)
-            if isinstance(own, nn.Module):
-                nflows._settle(own)  # constants that nflows keeps in float32
+            own = deepcopy(self.flow).double()
+            nflows._settle(own)  # constants that nflows keeps in float32
             call = self.decode if sampling else self.log_prob
             return call(own, torch.from_numpy(rows).double(), torch.from_numpy(contexts).double()).numpy()
+
+
+def _beside(rows: Tensor, contexts: Tensor) -> Tensor | None:
+    """Return a context per row; the batch stays free where PyTorch's exporter looks on."""
+    return contexts.expand(rows.shape[0], -1) if contexts.shape[1] else None
+
+
+#: log p of rows and rows of latents, as each library is asked for them.
+ZUKO: Directions = (
+    lambda flow, rows, contexts: flow(_beside(rows, contexts)).log_prob(rows),
+    lambda flow, z, contexts: flow(_beside(z, contexts)).transform.inv(z),
+)
+NFLOWS: Directions = (
+    lambda flow, rows, contexts: flow.log_prob(rows, _beside(rows, contexts)),
+    lambda flow, z, contexts: flow._transform.inverse(z, _beside(z, contexts))[0],
+)
+NORMFLOWS: Directions = (
+    lambda flow, rows, contexts: flow.log_prob(rows, *_some(_beside(rows, contexts))),
+    lambda flow, z, contexts: flow.forward(z, *_some(_beside(z, contexts))),
+)
+SBI: Directions = (
+    lambda flow, rows, contexts: flow.log_prob(rows[None], _beside(rows, contexts))[0],
+    lambda flow, z, contexts: flow.net._transform.inverse(z, flow.net._embedding_net(_beside(z, contexts)))[0],
+)
+SBI_ZUKO: Directions = (
+    SBI[0],
+    lambda flow, z, contexts: flow.net(flow._embedding_net(_beside(z, contexts))).transform.inv(z),
+)
+
+
+def _some(contexts: Tensor | None) -> list[Tensor]:
+    """Return the arguments of normflows, whose flows without a context have no argument for it."""
+    return [] if contexts is None else [contexts]
 
 
 def simulate(count: int, *, seed: int) -> tuple[Floats, Floats]:
@@ -75,14 +113,7 @@ def zuko_flow(name: str = "MAF", *, conditional: bool = True, steps: int = 200) 
 
     context = OBSERVED if conditional else 0
     flow = getattr(zuko.flows, name)(DIM, context, transforms=3, hidden_features=(_HIDDEN, _HIDDEN))
-
-    def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow(contexts if conditional else None).log_prob(rows)
-
-    def decode(flow: Any, z: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow(contexts if conditional else None).transform.inv(z)
-
-    return _trained(flow, log_prob, decode, steps)
+    return trained(flow, ZUKO, simulated(conditional=conditional), steps)
 
 
 def nflows_maf(*, conditional: bool = True, steps: int = 200) -> Peer:
@@ -101,14 +132,7 @@ def nflows_maf(*, conditional: bool = True, steps: int = 200) -> Peer:
         )
     ]
     flow = Flow(CompositeTransform(layers), StandardNormal([DIM]))
-
-    def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow.log_prob(rows, contexts.expand(len(rows), -1) if conditional else None)
-
-    def decode(flow: Any, z: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow._transform.inverse(z, contexts.expand(len(z), -1) if conditional else None)[0]
-
-    return _trained(flow, log_prob, decode, steps)
+    return trained(flow, NFLOWS, simulated(conditional=conditional), steps)
 
 
 def normflows_maf(*, steps: int = 200) -> Peer:
@@ -124,36 +148,30 @@ def normflows_maf(*, steps: int = 200) -> Peer:
         )
     ]
     flow = nf.ConditionalNormalizingFlow(nf.distributions.DiagGaussian(DIM, trainable=False), layers)
-
-    def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow.log_prob(rows, contexts.expand(len(rows), -1))
-
-    def decode(flow: Any, z: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow.forward(z, contexts.expand(len(z), -1))
-
-    return _trained(flow, log_prob, decode, steps)
+    return trained(flow, NORMFLOWS, simulated(), steps)
 
 
-def sbi_flow(method: str, density: str = "maf", *, simulations: int = 500, epochs: int = 20) -> Peer:
-    """Return the estimator that sbi's NPE or NLE trains by default options, with its z-scoring of both sides."""
+def of_sbi(
+    method: str, estimator: str | Callable[..., Any] = "maf", *, simulations: int = 500, epochs: int = 20
+) -> Peer:
+    """Return the estimator that sbi's NPE or NLE trains, with its z-scoring of both sides.
+
+    Args:
+        method: `NPE` or `NLE`.
+        estimator: Name of a kind, which sbi gives its default options, or a builder of sbi.
+        simulations: Number of pairs to train on.
+        epochs: Largest number of epochs.
+    """
     from sbi.inference import NLE, NPE
 
     theta, x = map(torch.from_numpy, simulate(simulations, seed=0))
     prior = torch.distributions.MultivariateNormal(torch.ones(DIM), 4 * torch.eye(DIM))
     with tempfile.TemporaryDirectory() as folder, chdir(folder), torch.enable_grad():  # sbi leaves its logs there
-        inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator=density, show_progress_bars=False)
-        estimator = inference.append_simulations(theta, x).train(max_num_epochs=epochs)
-
-    def log_prob(flow: Any, rows: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        return flow.log_prob(rows[None], contexts.expand(len(rows), -1))[0]
-
-    def decode(flow: Any, z: Tensor, contexts: Tensor) -> Tensor:  # noqa: ANN401
-        seen = flow.net._embedding_net(contexts.expand(len(z), -1))
-        return flow.net._transform.inverse(z, context=seen)[0]
-
+        inference = {"NPE": NPE, "NLE": NLE}[method](prior, density_estimator=estimator, show_progress_bars=False)
+        trained = inference.append_simulations(theta, x).train(max_num_epochs=epochs)
     theta_, x_ = simulate(1000, seed=1)
     rows, contexts = (theta_, x_) if method == "NPE" else (x_, theta_)
-    return Peer(estimator, log_prob, decode, rows, contexts)
+    return Peer(trained, *(SBI_ZUKO if str(estimator).startswith("zuko") else SBI), rows, contexts)
 
 
 #: The flows that the documents speak of, by name.
@@ -161,28 +179,42 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "zuko MAF": zuko_flow,
     "nflows MAF": nflows_maf,
     "normflows MAF, LU": normflows_maf,
-    "sbi NPE maf": lambda: sbi_flow("NPE"),
-    "sbi NLE maf": lambda: sbi_flow("NLE"),
+    "sbi NPE maf": lambda: of_sbi("NPE"),
+    "sbi NLE maf": lambda: of_sbi("NLE"),
 }
 
 
 def seeded(make: Callable[[], Peer]) -> Peer:
     """Return what `make` makes from seed 0, without the warnings of the libraries about each other."""
     torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  FrEIA draws permutations by it
     os.environ.setdefault("TQDM_DISABLE", "1")
     with warnings.catch_warnings(action="ignore"):
         return make()
 
 
-def _trained(flow: nn.Module, log_prob: Any, decode: Any, steps: int) -> Peer:  # noqa: ANN401
-    theta, x = map(torch.from_numpy, simulate(4000, seed=0))
+def simulated(*, conditional: bool = True) -> tuple[Pairs, Pairs]:
+    """Return theta with x, or with contexts of no numbers: 4,000 pairs to train on, and 1,000 others."""
+    pairs = simulate(4000, seed=0), simulate(1000, seed=1)
+    return pairs if conditional else tuple((theta, x[:, :0]) for theta, x in pairs)
+
+
+def trained(flow: nn.Module, directions: Directions, pairs: tuple[Pairs, Pairs], steps: int) -> Peer:
+    """Return a flow after some steps of maximum likelihood, by its library's own log_prob.
+
+    Args:
+        flow: What is trained.
+        directions: Functions of the flow, entering rows and contexts: log p of rows, and the rows of latents.
+        pairs: Rows with contexts to train on, and others.
+        steps: Number of steps of 256 rows each.
+    """
+    train, other = pairs
+    rows, contexts = map(torch.from_numpy, train)
     optimizer = torch.optim.Adam(flow.parameters(), _RATE)
     with torch.enable_grad():
         for step in range(steps):
-            batch = slice(256 * step % len(theta), None)
-            rows, contexts = theta[batch][:256], x[batch][:256]
+            batch = slice(256 * step % len(rows), None)
             optimizer.zero_grad()
-            (-log_prob(flow, rows, contexts).mean()).backward()
+            (-directions[0](flow, rows[batch][:256], contexts[batch][:256]).mean()).backward()
             optimizer.step()
-    theta_, x_ = simulate(1000, seed=1)
-    return Peer(flow.eval(), log_prob, decode, theta_, x_)
+    return Peer(flow.eval(), *directions, *other)

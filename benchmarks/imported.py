@@ -54,12 +54,12 @@ class Peer:
 class Direction(nn.Module):
     """One direction of a flow as a module, for `torch.onnx.export`."""
 
-    def __init__(self, flow: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, flow: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.flow, self.function = flow, function
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.function(rows)
+    def forward(self, rows: Tensor, contexts: Tensor | None = None) -> Tensor:
+        return self.function(rows) if contexts is None else self.function(rows, contexts)
 
 
 def of_zuko(dim: int) -> Peer:
@@ -170,20 +170,14 @@ def train(peer: Peer, dim: int) -> None:
 @torch.no_grad()
 def exported(peer: Peer, function: Callable[[Tensor], Tensor], rows: Tensor) -> str:
     """Return `runs`, or the kind of error that ends the library's own way into ONNX Runtime."""
-    module, file = Direction(peer.flow, function).eval(), io.BytesIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module, (rows,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
-            )
-            program.save(file)
+        graph = own_graph(peer.flow, function, rows)
     except ModuleNotFoundError:  # a package that we lack, no fault of the library's
         raise
     except Exception as error:  # torch's exporters raise many kinds
-        return f"export: {_cause(error)}"
+        return f"export: {cause(error)}"
     try:
-        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         found = session.run(None, {session.get_inputs()[0].name: rows[:5].numpy()})[0]
     except Exception as error:  # as above
         return f"runtime: {type(error).__name__}"
@@ -191,7 +185,26 @@ def exported(peer: Peer, function: Callable[[Tensor], Tensor], rows: Tensor) -> 
     return "runs" if right else "wrong"
 
 
-def _cause(error: BaseException) -> str:
+def own_graph(flow: nn.Module, function: Callable[..., Tensor], *rows: Tensor) -> bytes:
+    """Return the file that `torch.onnx.export` makes of a function of a flow, with a free batch.
+
+    Args:
+        flow: Holder of the function's parameters.
+        function: One direction of the flow.
+        rows: Arguments of the function, (N, D), and (N, C) where it takes contexts.
+    """
+    file, batch = io.BytesIO(), torch.export.Dim("batch")
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        shapes = tuple({0: batch} for _ in rows)
+        module = Direction(flow, function).eval()
+        program = torch.onnx.export(module, rows, dynamo=True, dynamic_shapes=shapes, verbose=False)
+        assert program is not None
+        program.save(file)
+    return file.getvalue()
+
+
+def cause(error: BaseException) -> str:
     """Return the kind of the error at the root."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -43,6 +43,7 @@ from benchmarks import (
     roofline,
     scale,
     scaling,
+    science,
     small_data,
     soak,
     table1,
@@ -139,6 +140,10 @@ TABLES = {
     "imported flows": _of(imported.rows, "imported"),
     "conditional flows": _of(contexts.rows, "contexts"),
     "grouped rows": _of(contexts.grouped_rows, "contexts"),
+    "science, parity": _of(science.parity_rows, "science"),
+    "science, speed": _of(science.speed_rows, "science"),
+    "science, targets": _of(science.target_rows, "science"),
+    "science, accuracy": _of(science.accuracy_rows, "science"),
     "streaming": _of(scale.rows, "scale"),
     "streaming memory": _of(scale.memory_rows, "scale"),
     "Marabou": _of(verifier.rows, "verifier"),
@@ -167,7 +172,18 @@ _MACHINES = (
     "jko_lu",
     "labels",
 )
-_MACHINES += ("mnist-latency", "peers", "precision", "scale", "scaling", "small_data", "soak", "table1", "train_step")
+_MACHINES += (
+    "mnist-latency",
+    "peers",
+    "precision",
+    "scale",
+    "scaling",
+    "science",
+    "small_data",
+    "soak",
+    "table1",
+    "train_step",
+)
 
 #: What the marker of a figure within a sentence may name.
 VALUES = {f"machine of {name}": _of(report.described, name) for name in _MACHINES}

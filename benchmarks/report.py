@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("lunet-export", "torch", "onnx", "onnxruntime", "numpy", "scipy")
-PACKAGES += ("nflows", "zuko", "normflows", "onnxscript", "ray", "pyarrow")
+PACKAGES += ("nflows", "zuko", "normflows", "sbi", "FrEIA", "onnxscript", "ray", "pyarrow")
 
 Rows = Sequence[Sequence[str]]
 

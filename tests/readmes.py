@@ -8,7 +8,8 @@ from lunet_export.export import readme
 from lunet_export.export.parts import Parts
 from tests.conftest import ROOT
 
-FOLDERS = [ROOT / "exported" / name for name in ("toy2d", "digits", "digits-classes", "mnist")]
+NAMES = ("toy2d", "digits", "digits-classes", "mnist", "zuko-nsf", "sbi-nsf")
+FOLDERS = [ROOT / "exported" / name for name in NAMES]
 
 
 def renewed(folder: Path) -> Parts:

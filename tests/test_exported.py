@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from benchmarks import given
 from lunet_export import ExportedClasses, ExportedFlow, checkpoint, parity
 from lunet_export.artifact import open_folder
 from lunet_export.export import ExportSettings, Provenance, export
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 from tests.families import composed, jko, realnvp
 from tests.networks import network
 
-COMMITTED = ["toy2d", "digits", "mnist"]
+COMMITTED = ["toy2d", "digits", "mnist", "zuko-nsf"]
 OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
 
 every_committed = pytest.mark.parametrize("name", COMMITTED)
@@ -96,7 +97,7 @@ def test_committed_exports_are_of_the_committed_models(name):
     assert manifest["model"]["sha256_weights"] == read.weights.digest()
 
 
-@pytest.mark.parametrize("name", [*COMMITTED, "digits-classes"])
+@pytest.mark.parametrize("name", [*COMMITTED, "digits-classes", "sbi-nsf"])
 def test_committed_exports_name_the_committed_files_they_were_made_from(name):
     manifest = json.loads((ROOT / "exported" / name / "manifest.json").read_text())
     model = (ROOT / "exported" / f"{name}.pt").read_bytes()
@@ -113,6 +114,16 @@ def test_the_folder_of_classes_is_of_its_models_and_within_tolerance():
     assert flow.artifact.manifest.document["model"]["sha256_weights"] == read.mixture.digest()
     training = flow.artifact.manifest.document["training"]
     assert training["accuracy"] > max(training["gaussian_accuracy"], 0.98)
+
+
+def test_the_committed_posterior_is_of_its_model_and_within_tolerance():
+    flow = ExportedFlow(ROOT / "exported" / "sbi-nsf", provider="cpu")
+    assert parity.all_passed(parity.run(flow, flow.artifact.vectors))
+    weights = checkpoint.read(ROOT / "exported" / "sbi-nsf.pt").weights
+    assert flow.artifact.manifest.document["model"]["sha256_weights"] == weights.digest()
+    theta, x = given.simulate(1000, seed=1)
+    alone = -0.5 * (np.log(2 * np.pi * 4) + (theta - 1) ** 2 / 4).sum(axis=1).mean()
+    assert flow.log_prob(theta, context=x).mean() > alone + 2  # nats, over the prior
 
 
 def test_the_digits_model_beats_the_gaussian():

@@ -24,9 +24,7 @@ FAMILIES = {
     "dense realnvp": (realnvp.dense(2, 4, couplings=2), None),
     "jko": (jko.flow(2, (4, 5), blocks=1), ExportSettings(hutchinson=True)),
     "three hidden layers": (jko.flow(3, (3, 4, 5), blocks=1), None),
-    "composed": (composed.NETWORKS["couplings"](), None),
-    "masked": (composed.NETWORKS["masked autoregressive"](), None),
-    "interval": (composed.NETWORKS["a logit in front"](), None),
+    **{f"composed, {name}": (make(), None) for name, make in composed.NETWORKS.items()},
 }
 
 

@@ -59,7 +59,7 @@ def of_folder(document: Document) -> str:
     dtype = document["dtype"]
     fed = f'{{fed: np.array(known[fed], "{dtype}")}}'
     if context:
-        fed = f'{{name: np.array(known[name], "{dtype}") for name in (fed, "context")}}'
+        fed = f'{{k: np.array(known[k], "{dtype}") for k in (fed, "context")}}'
     text = _filled(
         "conditional" if context else kind,
         mark=README_MARK,

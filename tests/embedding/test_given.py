@@ -29,11 +29,11 @@ PEERS = {
     "zuko": lambda: given.zuko_flow(steps=30),
     "nflows": lambda: given.nflows_maf(steps=30),
     "normflows": lambda: given.normflows_maf(steps=30),
-    "sbi NPE": lambda: given.sbi_flow("NPE", simulations=300, epochs=3),
-    "sbi NLE": lambda: given.sbi_flow("NLE", simulations=300, epochs=3),
+    "sbi NPE": lambda: given.of_sbi("NPE", simulations=300, epochs=3),
+    "sbi NLE": lambda: given.of_sbi("NLE", simulations=300, epochs=3),
     "zuko NSF": lambda: given.zuko_flow("NSF", steps=30),
     "zuko NSF without contexts": lambda: given.zuko_flow("NSF", conditional=False, steps=30),
-    "sbi NPE nsf": lambda: given.sbi_flow("NPE", "nsf", simulations=300, epochs=3),
+    "sbi NPE nsf": lambda: given.of_sbi("NPE", "nsf", simulations=300, epochs=3),
 }
 
 

@@ -21,7 +21,7 @@ PAIRS, DRAWS = 100, 63
 
 @pytest.fixture(scope="module")
 def posterior():
-    return given.seeded(lambda: given.sbi_flow("NPE", simulations=300, epochs=5))
+    return given.seeded(lambda: given.of_sbi("NPE", simulations=300, epochs=5))
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,7 @@ def splines(here):
     package("sbi")
     imported(zuko_nsf, "nsf")
     torch.set_default_dtype(torch.float32)  # all that sbi trains in
-    posterior = given.seeded(lambda: given.sbi_flow("NPE", "nsf", simulations=200, epochs=1))
+    posterior = given.seeded(lambda: given.of_sbi("NPE", "nsf", simulations=200, epochs=1))
     of_sbi = importers.read(posterior.flow).weights
     checkpoint.write_weights(Path("posterior.pt"), of_sbi, image_shape=None, training={}, examples=None)
     np.save("contexts.npy", posterior.contexts[:300].astype(np.float32))
