@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, NarrowDtypeError
 from lunet_export.layers.errors import EXACT, Errors, Size
 from lunet_export.layers.graph import LARGEST_EXPONENT, Track, Value
 from lunet_export.layers.softplus import softplus
@@ -136,6 +136,19 @@ class RationalQuadratic(Transformer):
         return np.where(x < self.low + self.turn, x + (self.span - self.turn), x - self.turn)
 
     def written(self, track: Track, numbers: Value | Array, count: int) -> FunctionNodes:
+        """Write the table of bins; see `Transformer`.
+
+        Raises:
+            NarrowDtypeError: if the square of the box's width is no number of the graph's dtype.
+        """
+        limits = np.finfo(track.g.dtype)
+        least, most = float(limits.tiny) ** 0.5, float(limits.max) ** 0.5
+        if not least <= self.span <= most:
+            raise NarrowDtypeError.of(
+                f"Expected splines on boxes from {least:.1e} to {most:.1e} wide in {track.g.dtype}; got "
+                f"{self.span:.1e}.",
+                "Export with `dtype='float64'`.",
+            )
         return _Nodes(track, self, numbers, count)
 
     def validate(self, where: str) -> None:

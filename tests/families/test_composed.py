@@ -1,6 +1,7 @@
 """What is the composed family's own: folding, orders of dependence, domains, jumps of slopes, and what is refused."""
 
 import inspect
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -371,7 +372,10 @@ HOSTILE = {
     "a wave of one number": (lambda layer: layer["network"][0].update(straight=1.0), "a whole model file"),
     "a wave of a word": (lambda layer: layer["network"][0].update(phase="0"), "a whole model file"),
     "a wave of two numbers": (lambda layer: layer["network"][0].update(phase=torch.zeros(2)), "waves of 1 numbers"),
-    "an unknown operation": (lambda layer: layer["network"][0].update(kind="Cosine"), "a whole model file"),
+    "an unknown operation": (
+        lambda layer: layer["network"][0].update(kind="Cosine"),
+        "got 'Cosine'. Install the lunet",
+    ),
 }
 
 
@@ -529,3 +533,12 @@ def test_a_floor_that_the_dtype_has_not_is_refused():
     with pytest.raises(BadInputError, match=r"a floor of at least 1\.2e-38 in float32; got 1\.0e-50\. Export with"):
         build_artifact(weights, Provenance("floor"), ExportSettings())
     assert build_artifact(weights, Provenance("floor"), ExportSettings(dtype="float64")).graphs
+
+
+@pytest.mark.parametrize(("half", "width"), [(1e-30, "2.0e-30"), (1e30, "2.0e+30")])
+def test_a_box_whose_square_the_dtype_has_not_is_refused(half, width):
+    weights = composed(splines(2, spline=replace(SPLINE, low=-half, high=half)), affine(2))
+    wanted = f"on boxes from 1.1e-19 to 1.8e+19 wide in float32; got {width}. Export with"
+    with pytest.raises(BadInputError, match=re.escape(wanted)):
+        Blueprint.choose(weights, ExportSettings()).build("density", {})
+    assert Blueprint.choose(weights, ExportSettings(dtype="float64")).build("density", {})
