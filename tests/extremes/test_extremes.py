@@ -58,7 +58,7 @@ SAMPLE = {
     "realnvp, shifts of 1e6, float64": "leaves float64 a digit of z",
     "composed, splines, numbers x 100.0, float32": RIGHT,
     "composed, splines with slopes of e^, limit 30.0, float32": RIGHT,
-    "composed, splines of 500 bins, float64": RIGHT,
+    "composed, splines of 64 bins, float64": RIGHT,
     "composed, splines of 1 bins, float32": RIGHT,
     "composed, splines of a box, numbers x 100.0, float32": RIGHT,
     "composed, circular splines, turned by 1e-09, float32": RIGHT,
