@@ -207,7 +207,7 @@ def _grouped(seconds: float, threads: int) -> Iterator[dict[str, Any]]:
     """Yield what one context for 10,000 rows costs, beside an unconditional flow of the same layers."""
     pairs: dict[str, Callable[[bool], Chain]] = {
         LU_NET: lambda conditional: _lu_net(conditional=conditional),
-        "zuko MAF": lambda conditional: _weights(given.zuko_maf, conditional=conditional),
+        "zuko MAF": lambda conditional: _weights(given.zuko_flow, conditional=conditional),
         "nflows MAF": lambda conditional: _weights(given.nflows_maf, conditional=conditional),
     }
     theta, observed = given.simulate(GROUPED, seed=2)

@@ -107,12 +107,12 @@ def simulate(count: int, *, seed: int) -> tuple[Floats, Floats]:
     return theta.astype(np.float32), (means + _NOISE * rng.standard_normal(means.shape)).astype(np.float32)
 
 
-def zuko_maf(*, conditional: bool = True, steps: int = 200) -> Peer:
-    """Return zuko's MAF, of theta given x."""
+def zuko_flow(name: str = "MAF", *, conditional: bool = True, steps: int = 200) -> Peer:
+    """Return zuko's flow of that name, of theta given x, or of theta alone."""
     import zuko
 
     context = OBSERVED if conditional else 0
-    flow = zuko.flows.MAF(DIM, context, transforms=3, hidden_features=(_HIDDEN, _HIDDEN))
+    flow = getattr(zuko.flows, name)(DIM, context, transforms=3, hidden_features=(_HIDDEN, _HIDDEN))
     return trained(flow, ZUKO, simulated(conditional=conditional), steps)
 
 
@@ -176,7 +176,7 @@ def of_sbi(
 
 #: The flows that the documents speak of, by name.
 PEERS: dict[str, Callable[[], Peer]] = {
-    "zuko MAF": zuko_maf,
+    "zuko MAF": zuko_flow,
     "nflows MAF": nflows_maf,
     "normflows MAF, LU": normflows_maf,
     "sbi NPE maf": lambda: of_sbi("NPE"),

@@ -14,7 +14,10 @@ from lunet_export.layers import (
     DenseNet,
     Inverse,
     Permutation,
+    RationalQuadratic,
     ScaleMap,
+    Sigmoid,
+    SplineAutoregressive,
 )
 from lunet_export.layers.networks import Activation, Dense, Gate, Residual, Scaling
 from tests.networks import network as unconditional
@@ -70,6 +73,31 @@ def realnvp(*, seed=0):
     return realnvp_of(DIM, [front, Permutation(np.array([0, 2, 1, 3])), first, last], None, context)
 
 
+def splines(*, seed=0):
+    """Masked splines, circular ones of a coupling in a box and back, and splines of the context alone."""
+    rng = np.random.default_rng(seed)
+    context = Context(WIDTH, (_dense(rng, SEEN, WIDTH), Activation("tanh")), np.full(WIDTH, -2.0), np.full(WIDTH, 2.0))
+    tails = RationalQuadratic(4, -3.0, 3.0, "identity", 1e-3, 1e-3, 1e-3)
+    circular = RationalQuadratic(3, 0.0, 1.0, "box", limit=4.0, turn=0.3)
+    columns, nothing = np.arange(DIM), np.arange(0)
+    alone = Dense(
+        np.zeros((DIM * tails.count, 0)), np.zeros(DIM * tails.count), (_dense(rng, DIM * tails.count, SEEN),)
+    )
+    box = [Sigmoid(), _of_splines(coupling(rng), circular, rng), Inverse(Sigmoid())]
+    layers = [_of_splines(masked(rng), tails, rng), *box, SplineAutoregressive(DIM, nothing, columns, (alone,), tails)]
+    return layered(DIM, layers, None, context)
+
+
+def _of_splines(layer, spline, rng):
+    """The layer with splines in place of its scales and shifts."""
+    *others, last = layer.network
+    changed = len(layer.changed)
+    weight = _weight(rng, changed * spline.count, last.weight.shape[1])
+    shown = (last.weight[:changed] != 0).repeat(spline.count, axis=0)
+    network = (*others, Dense(weight * shown, rng.standard_normal(len(weight))))
+    return SplineAutoregressive(DIM, layer.inputs, layer.changed, network, spline)
+
+
 def masked(rng):
     """A masked autoregressive layer whose context enters by a shift and by a gate, as in nflows."""
     degrees = np.arange(HIDDEN) % (DIM - 1)
@@ -119,4 +147,4 @@ def _weight(rng, leaving, entering):
 
 
 #: One flow of each kind.
-FLOWS = {"layers": network(), "LU-Net": lu_net(), "RealNVP": realnvp()}
+FLOWS = {"layers": network(), "LU-Net": lu_net(), "RealNVP": realnvp(), "splines": splines()}

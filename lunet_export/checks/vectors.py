@@ -174,6 +174,8 @@ def sampled(
     decoded = reference.decode(weights, z, context)
     x = model.clamp(decoded)
     clamped, (_, log_prob) = (decoded != x).any(axis=1), model.encode(x, context)
+    if weights.has_seams and weights.domain is not None:  # a tail may be rounded onto the end of a box
+        clamped |= ~model.stays_inside(x, context)
     allowed = model.of_sampling(z, x, log_prob, context)
     in_tf32 = finite(tf32.of_sampling(z, x, log_prob, context).tolerance) if tf32 else None
     return SamplingVectors(z, x, log_prob, clamped, allowed.tolerance, in_tf32, context), allowed.by_rounding

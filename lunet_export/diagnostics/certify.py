@@ -131,7 +131,7 @@ def certify_model(
     chain = chain_bounds(weights, contexts)
     if chain is None:
         raise BadInputError(
-            f"Expected layers whose stretch is bounded to certify; some of {weights.kind.title} are not. "
+            f"Expected layers whose stretch is bounded to certify; {_unbounded(weights, contexts)} has no bound. "
             "Give an LU-Net, or LU layers with activations between them."
         )
     data = data_bounds(weights, chain)
@@ -155,6 +155,15 @@ def certify_model(
         not_available={"measured round trip": "nothing was run in float32; give an exported folder"},
         contexts=_number_of(contexts),
     )
+
+
+def _unbounded(weights: Chain, contexts: Array | None) -> str:
+    """Return where the first layer without bounds stands."""
+    x = np.zeros((1 if contexts is None else len(contexts), weights.dim))
+    for number, layer in enumerate(weights.given(contexts, len(x))):
+        if layer.linearised(x) is None or layer.stretch(weights.dim) is None:
+            return weights.kind.place(weights, number)
+    raise AssertionError("every layer has bounds")
 
 
 def certify_folder(

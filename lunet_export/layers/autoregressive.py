@@ -19,7 +19,7 @@ from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Graph, Track, Value, gathered
 from lunet_export.layers.layer import Ends, Interval, Layer, Step, step
 from lunet_export.layers.networks import Dense, Network, Writer
-from lunet_export.layers.rational_quadratic import RationalQuadratic
+from lunet_export.layers.rational_quadratic import HEIGHT, WIDTH, RationalQuadratic
 from lunet_export.layers.scale_map import ScaleMap
 from lunet_export.layers.transformer import Transformer
 
@@ -308,7 +308,22 @@ class SplineAutoregressive(Autoregressive):
         mask = self.only_inside
         if mask is not None and (mask.dtype != np.bool_ or mask.shape != self.changed.shape):
             raise CheckpointError(f"Expected a truth value for each column that changes in {where}; got others.")
+        if mask is not None and self.spline.within:
+            raise CheckpointError(f"Expected columns of which all are on the box alone, or some, in {where}; got both.")
         super().validate(dim, where)
+        if not self.spline.has_bins:
+            self._validate_bins(where)
+
+    def _validate_bins(self, where: str) -> None:
+        """Raise unless the numbers are fixed, and make bins that all have a width and a height."""
+        if len(self.inputs) or self.takes_context:
+            raise CheckpointError(
+                f"Expected least widths and heights above 0, or a limit, in {where}; got neither: the numbers of its "
+                "network may make a bin without a width."
+            )
+        table = self.spline.table(self.numbers(np.zeros((1, self.dim))))
+        if not (table[..., [WIDTH, HEIGHT], :] > 0).all():
+            raise CheckpointError(f"Expected bins that all have a width and a height in {where}; got others.")
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().to_dict().items() if value is not None}

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lunet_export.layers.elementwise import Activation, number, scaled
-from lunet_export.layers.errors import of_elementwise
+from lunet_export.layers.errors import EXACT, Errors, of_elementwise
 from lunet_export.layers.graph import Graph, Track, Value
+from lunet_export.layers.layer import Step
 
 Array = NDArray[np.float64]
 
@@ -53,6 +54,12 @@ class LeakySquareplus(Activation):
                 (y - 2 * q) * ((y + 2 * q) / (p * y + q * root)),
                 (p * y - q * root) / self.alpha,
             )
+
+    def forward(self, x: Array, errors: Errors = EXACT) -> Step:
+        """Return the rows; graphs add log(f' / q) and log q, which nearly cancel where alpha is near 1."""
+        found = super().forward(x, errors)
+        apart = np.abs(np.log(np.broadcast_to(self._halves[1], x.shape[1]))).sum()
+        return found._replace(size=found.size + 2 * apart)
 
     def size_of_value(self, y: Array) -> Array:
         """Return the roundings of p x + q s: of two products and a root, and of their sum, which may cancel."""

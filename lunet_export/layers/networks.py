@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, brief
 from lunet_export.layers.errors import EXACT, Errors
 from lunet_export.layers.graph import Graph, Indices, Value, exponential, gathered
 from lunet_export.layers.layer import plain
@@ -258,7 +258,7 @@ class Wave(Operation):
         return g.node("Add", found, g.node("Mul", a, vector(self.straight))) if self.straight.any() else found
 
     def width(self, entering: int, where: str) -> int:
-        if any(array.shape != (entering,) for array in self.arrays()):
+        if any(array.shape != (entering,) for array in vars(self).values()):  # `arrays` leaves out what is none
             raise CheckpointError(f"Expected waves of {entering} numbers in the network of {where}.")
         return entering
 
@@ -457,13 +457,20 @@ def from_list(entries: Iterable[Mapping[str, Any]]) -> Network:
     """Return the network that a model file holds as a list.
 
     Raises:
+        CheckpointError: if an operation is unknown.
         LookupError, TypeError, ValueError: if the list describes no network.
     """
     return tuple(_operation(entry) for entry in entries)
 
 
 def _operation(entry: Mapping[str, Any]) -> Operation:
-    kind = _OPERATIONS[entry["kind"]]
+    name = entry["kind"]
+    if name not in _OPERATIONS:
+        raise CheckpointError(
+            f"Expected operations of {', '.join(_OPERATIONS)}; got {brief(repr(name))}. Install the lunet-export that "
+            "wrote it."
+        )
+    kind = _OPERATIONS[name]
     found = {
         field.name: entry[field.name]
         for field in fields(kind)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lunet_export.errors import CheckpointError
+from lunet_export.errors import CheckpointError, NarrowDtypeError
 from lunet_export.layers.errors import EXACT, Errors, Size
 from lunet_export.layers.graph import LARGEST_EXPONENT, Track, Value
 from lunet_export.layers.softplus import softplus
@@ -22,6 +22,7 @@ LEFT, WIDTH, BOTTOM, HEIGHT, FIRST, LAST = range(6)  # rows of a table of bins
 
 _BEYOND_TF32 = (1 << 13) - 1  # bits of a float32 that TF32 drops
 _MOST_OPERANDS = 7  # of one Max: a shader of WebGPU has room for 8 tensors
+_LARGEST_LIMIT = 700.0  # of which e^-limit and e^limit are float64 numbers
 _BESIDE = 2.0**-22  # of the box: how far beside its ends rows are tested
 
 
@@ -135,11 +136,24 @@ class RationalQuadratic(Transformer):
         return np.where(x < self.low + self.turn, x + (self.span - self.turn), x - self.turn)
 
     def written(self, track: Track, numbers: Value | Array, count: int) -> FunctionNodes:
+        """Write the table of bins; see `Transformer`.
+
+        Raises:
+            NarrowDtypeError: if the square of the box's width is no number of the graph's dtype.
+        """
+        limits = np.finfo(track.g.dtype)
+        least, most = float(limits.tiny) ** 0.5, float(limits.max) ** 0.5
+        if not least <= self.span <= most:
+            raise NarrowDtypeError.of(
+                f"Expected splines on boxes from {least:.1e} to {most:.1e} wide in {track.g.dtype}; got "
+                f"{self.span:.1e}.",
+                "Export with `dtype='float64'`.",
+            )
         return _Nodes(track, self, numbers, count)
 
     def validate(self, where: str) -> None:
         values = (self.low, self.high, self.least_width, self.least_height, self.least_slope, self.limit, self.turn)
-        floats = all(isinstance(value, float) and isfinite(value) for value in values)
+        floats = all(isinstance(value, float) and isfinite(value) for value in values) and isfinite(self.span)
         if type(self.bins) is not int or self.bins < 1 or not floats or self.tails not in TAILS:
             raise CheckpointError(
                 f"Expected a spline of some bins, with finite floats and tails of {', '.join(TAILS)}, in {where}; got "
@@ -152,8 +166,15 @@ class RationalQuadratic(Transformer):
                 f"Expected a spline with low < high, least widths and heights that leave room, and a limit or a least "
                 f"slope above 0, in {where}; got {self}."
             )
+        if self.limit > _LARGEST_LIMIT:
+            raise CheckpointError(f"Expected a limit of at most {_LARGEST_LIMIT:.0f} in {where}; got {self.limit!r}.")
         if self.turn and not turns:
             raise CheckpointError(f"Expected a turn within a box in {where}; got {self}.")
+
+    @property
+    def has_bins(self) -> bool:
+        """Return whether any numbers make bins with a width and a height."""
+        return bool(self.limit) or min(self.least_width, self.least_height) > 0
 
     def to_dict(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in self.__dataclass_fields__}

@@ -49,7 +49,7 @@ class ActivationBijection(Bijection):
     @classmethod
     def validate(cls, alpha: Tensor | float) -> None:
         """Raise BadInputError if alpha is outside (0, 1)."""
-        found = torch.as_tensor(alpha)
+        found = torch.as_tensor(alpha, dtype=torch.float64)  # 1 - 1e-15 is 1 in float32
         if not bool(((found > 0) & (found < 1)).all()):
             raise BadInputError(f"Expected alpha in (0, 1); got {alpha}. The paper uses 0.1.")
 

@@ -18,13 +18,16 @@ from lunet_export.layers import (
     LeakyReLU,
     LogTanh,
     NormalCDF,
+    RationalQuadratic,
     Sigmoid,
     Softclip,
+    SplineAutoregressive,
     Tanh,
     Velocity,
     VelocityField,
     Whitening,
 )
+from lunet_export.layers.networks import Wave
 from lunet_export.preprocessing import NAMED
 from tests.extremes.verdict import Case
 from tests.families import composed as parts
@@ -201,6 +204,97 @@ def _affine(dim: int, scale: float) -> Affine:
     return Affine(np.full(dim, scale), np.zeros(dim))
 
 
+def steep(layer: SplineAutoregressive, factor: float) -> SplineAutoregressive:
+    """The same splines, with numbers from the network that are `factor` times as large."""
+    *others, last = layer.network
+    grown = replace(last, weight=factor * last.weight, bias=factor * last.bias)
+    return replace(layer, network=(*others, grown))
+
+
+def spline(
+    bins: int = 5, low: float = -3.0, high: float = 3.0, tails: str = "identity", **options
+) -> RationalQuadratic:
+    """Least sizes of 1e-3 unless a limit is given."""
+    least = {} if "limit" in options else dict.fromkeys(("least_width", "least_height", "least_slope"), 1e-3)
+    return RationalQuadratic(bins, low, high, **(least | options))
+
+
+def _in_box(*layers: SplineAutoregressive) -> Chain:
+    """Rows on the box of the first layer, as a base that is uniform there leaves them."""
+    low, high = layers[0].spline.interval
+    dim = layers[0].dim
+    onto = Affine(np.full(dim, 1 / (high - low)), np.full(dim, -low / (high - low)))
+    return layered(dim, (*layers, onto, Inverse(NormalCDF())))
+
+
+def _with_tails(given: RationalQuadratic, factor: float = 1.0) -> Chain:
+    return parts.composed(parts.lu_layer(4), steep(parts.splines(4, spline=given), factor), parts.lu_layer(4, seed=1))
+
+
+def _fixed(given: RationalQuadratic, factor: float) -> Chain:
+    return parts.composed(steep(parts.fixed_splines(4, spline=given), factor), parts.lu_layer(4))
+
+
+_SPLINES: dict[str, Callable[[], Any]] = {
+    **{
+        f"splines, numbers x {factor!r}": lambda factor=factor: _with_tails(spline(), factor)
+        for factor in (10.0, 100.0, 1e4, 1e30, 1e300)
+    },
+    **{
+        f"splines with slopes of e^, limit {limit!r}": lambda limit=limit: _with_tails(spline(limit=limit), 10.0)
+        for limit in (1e-6, 6.9, 30.0, 80.0, 700.0, 1e4)
+    },
+    **{
+        f"splines of {bins} bins": lambda bins=bins: _with_tails(
+            spline(bins, **dict.fromkeys(("least_width", "least_height", "least_slope"), 1e-6))
+        )
+        for bins in (1, 2, 64, 500)
+    },
+    **{
+        f"splines on a box of {half!r}": lambda half=half: _with_tails(spline(low=-half, high=half))
+        for half in (1e-30, 1e-3, 1e6, 1e30, 1e308)
+    },
+    "splines on a box far from 0": lambda: _with_tails(spline(low=1e6, high=1e6 + 1)),
+    "splines on a box of two numbers": lambda: _with_tails(spline(low=1.0, high=1.0 + 2.0**-52)),
+    **{
+        f"splines whose bins are at least {least!r}, numbers x 100": lambda least=least: _with_tails(
+            spline(least_width=least, least_height=least, least_slope=least), 100.0
+        )
+        for least in (1e-300, 1e-30, 1e-10, 1e-6, 0.19)
+    },
+    "splines without a least width": lambda: _with_tails(spline(least_width=0.0)),
+    "fixed splines without a least width, numbers x 10": lambda: _fixed(spline(least_width=0.0), 10.0),
+    "fixed splines without a least width, numbers x 1e3": lambda: _fixed(spline(least_width=0.0), 1e3),
+    "masked splines, numbers x 10": lambda: parts.composed(steep(parts.masked_splines(4), 10.0), parts.lu_layer(4)),
+    "inverse masked splines, numbers x 10": lambda: parts.composed(
+        Inverse(steep(parts.masked_splines(4), 10.0)), parts.lu_layer(4)
+    ),
+    "fixed splines, numbers x 10": lambda: _fixed(spline(), 10.0),
+    "16 masked splines": lambda: layered(3, tuple(parts.masked_splines(3, seed=seed) for seed in range(16))),
+    **{
+        f"splines of a box, numbers x {factor!r}": lambda factor=factor: _in_box(
+            steep(parts.splines(4, spline=parts.BOX), factor), steep(parts.masked_splines(4, spline=parts.BOX), factor)
+        )
+        for factor in (1.0, 10.0, 100.0)
+    },
+    **{
+        f"circular splines, turned by {turn!r}": lambda turn=turn: _in_box(
+            steep(parts.splines(4, spline=replace(parts.CIRCULAR, turn=turn)), 10.0)
+        )
+        for turn in (1e-300, 1e-9, 0.5, 1 - 2.0**-52)
+    },
+    "waves of frequency 1e4": lambda: parts.composed(_waving(1e4), parts.lu_layer(4)),
+    "waves of frequency 1e30": lambda: parts.composed(_waving(1e30), parts.lu_layer(4)),
+}
+
+
+def _waving(frequency: float) -> SplineAutoregressive:
+    """A coupling whose network begins with sines."""
+    layer = parts.splines(4)
+    ones = np.ones(len(layer.inputs))
+    return replace(layer, network=(Wave(ones, frequency * ones, 0.5 * ones, 0.0 * ones), *layer.network))
+
+
 _COMPOSED: dict[str, Callable[[], Any]] = {
     "one dimension": lambda: parts.composed(parts.lu_layer(1), LeakyReLU(0.1), parts.lu_layer(1, seed=1)),
     "one affine layer": lambda: layered(1, (Affine(np.array([2.0]), np.array([1.0])),)),
@@ -250,6 +344,7 @@ _COMPOSED: dict[str, Callable[[], Any]] = {
         parts.coupling(4, scale=parts.ScaleMap("clipped-softplus", 3.0, 1e-30)), parts.lu_layer(4)
     ),
     "masked autoregressive": lambda: parts.composed(parts.masked(4), parts.lu_layer(4)),
+    **_SPLINES,
 }
 
 

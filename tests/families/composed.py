@@ -24,7 +24,7 @@ from lunet_export.layers import (
     Tanh,
     inverted,
 )
-from lunet_export.layers.networks import Activation, Dense, Network, Residual, Scaling
+from lunet_export.layers.networks import Activation, Dense, Network, Residual, Scaling, Wave
 from tests.networks import network
 
 
@@ -132,6 +132,22 @@ def fixed_splines(dim: int, *, seed: int = 0, spline: RationalQuadratic = SPLINE
     return SplineAutoregressive(dim, nothing, columns, (Dense(np.zeros((len(bias), 0)), bias),), spline)
 
 
+def beside_angles(dim: int, on_circle: np.ndarray, *, seed: int = 0) -> SplineAutoregressive:
+    """Every other column changes by the others: by the sine of those on a circle, whose box is one turn long."""
+    layer = splines(dim, seed=seed)
+    circle = on_circle[layer.inputs].astype(np.float64)
+    wave = Wave(1.5 * circle, np.pi / 3 * circle, 0.2 * circle, 1 - circle)
+    return replace(layer, network=(wave, *layer.network), only_inside=on_circle[layer.changed])
+
+
+def with_angles() -> Chain:
+    """Columns on a circle, where the base is uniform, and others, where it is normal."""
+    on_circle = np.array([False, False, True])
+    onto = Affine(np.where(on_circle, 1 / 6, 1.0), np.where(on_circle, 0.5, 0.0))
+    layers = (beside_angles(3, on_circle, seed=seed) for seed in range(3))
+    return composed(*layers, onto, Inverse(NormalCDF(on_circle)), lu_layer(3))
+
+
 def composed(*layers: Layer) -> Chain:
     """The layers in a row."""
     dims = (layer.width for layer in layers if layer.width)
@@ -201,6 +217,7 @@ NETWORKS = {
         *(splines(4, spline=BOX), Inverse(masked_splines(4, seed=1, spline=BOX)), fixed_splines(4, spline=CIRCULAR)),
         *(Inverse(Sigmoid()), Inverse(narrow(4))),
     ),
+    "splines of angles": with_angles,
     "inverse autoregressive": lambda: composed(Inverse(masked(4)), lu_layer(4), Inverse(masked(4, residual=True))),
 }
 PLANE = NETWORKS["plane"]

@@ -1,6 +1,7 @@
 """What is the composed family's own: folding, orders of dependence, domains, jumps of slopes, and what is refused."""
 
 import inspect
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ from lunet_export.layers import (
     ScaleMap,
     Sigmoid,
     Softclip,
+    SplineAutoregressive,
     Tanh,
     Velocity,
     inverted,
@@ -46,7 +48,21 @@ from lunet_export.layers.networks import Activation, Dense, Residual
 from lunet_export.torch_layers import EagerFlow, Flow
 from lunet_export.torch_layers.modules import MODULES
 from tests.families import jko, realnvp
-from tests.families.composed import NETWORKS, affine, composed, coupling, lu_layer, masked, narrow, permutation
+from tests.families.composed import (
+    BOX,
+    EXP_SPLINE,
+    NETWORKS,
+    SPLINE,
+    affine,
+    composed,
+    coupling,
+    fixed_splines,
+    lu_layer,
+    masked,
+    narrow,
+    permutation,
+    splines,
+)
 from tests.graphs.kernels.registry import beyond_limits, lacking
 from tests.networks import network, rows
 
@@ -242,6 +258,34 @@ REFUSED = {
         lambda: composed(lu_layer(2), replace(coupling(2), scale=ScaleMap("softplus"))),
         "a scale map that stays positive in layer 2",
     ),
+    "a spline whose ends are infinitely far apart": (
+        lambda: composed(lu_layer(2), splines(2, spline=replace(SPLINE, low=-1e308, high=1e308))),
+        "a spline of some bins, with finite floats and .* in layer 2",
+    ),
+    "a spline whose slopes may be 0": (
+        lambda: composed(lu_layer(2), splines(2, spline=replace(EXP_SPLINE, limit=1e4))),
+        r"a limit of at most 700 in layer 2 of 2 \(SplineAutoregressive\); got 10000\.0",
+    ),
+    "a spline whose bins may have no width": (
+        lambda: composed(lu_layer(2), splines(2, spline=replace(SPLINE, least_width=0.0))),
+        "least widths and heights above 0, or a limit, in layer 2",
+    ),
+    "a spline whose bins have no width": (
+        lambda: composed(lu_layer(2), with_bias(fixed_splines(2, spline=replace(SPLINE, least_width=0.0)), 1e3)),
+        "bins that all have a width and a height in layer 2",
+    ),
+    "columns of a box that are not": (
+        lambda: composed(splines(2, spline=BOX), replace(splines(2, spline=BOX), only_inside=np.array([False]))),
+        "columns of which all are on the box alone, or some, in layer 2",
+    ),
+    "words for columns": (
+        lambda: composed(lu_layer(2), replace(splines(2), only_inside=np.array([1]))),
+        "a truth value for each column that changes in layer 2",
+    ),
+    "a turn without a box": (
+        lambda: composed(lu_layer(2), splines(2, spline=replace(EXP_SPLINE, turn=0.1))),
+        "a turn within a box in layer 2",
+    ),
     "a logit of anything": (
         lambda: composed(lu_layer(2), Inverse(Sigmoid())),
         r"numbers within \(0, 1\) to reach layer 2 of 2 \(inverse of Sigmoid\); it may get any",
@@ -252,6 +296,12 @@ REFUSED = {
     ),
     "turned round twice": (lambda: composed(lu_layer(2), Inverse(Inverse(affine(2)))), "inverted once"),
 }
+
+
+def with_bias(layer: SplineAutoregressive, factor: float) -> SplineAutoregressive:
+    """A fixed spline with numbers that are so many times as large."""
+    (dense,) = layer.network
+    return replace(layer, network=(replace(dense, bias=factor * dense.bias),))
 
 
 @pytest.mark.parametrize(("make", "sentence"), REFUSED.values(), ids=REFUSED)
@@ -287,6 +337,58 @@ def test_what_would_not_fit_into_a_file_is_refused():
     weights = layered(256, (wide,) * 4_400)  # the same arrays, 4,400 times
     with pytest.raises(BadInputError, match="graphs of at most 2 GB"):
         Blueprint.choose(weights, ExportSettings(dtype="float64"))
+
+
+#: Entries of a file's first layer, splines of angles, and what the sentence says.
+HOSTILE = {
+    "bins of 5.0": (lambda layer: layer["spline"].update(bins=5.0), "a spline of some bins"),
+    "true bins": (lambda layer: layer["spline"].update(bins=True), "a spline of some bins"),
+    "10^9 bins": (
+        lambda layer: layer["spline"].update(bins=10**9, least_width=1e-10, least_height=1e-10),
+        "gives 6000",
+    ),
+    "10^30 bins": (lambda layer: layer["spline"].update(bins=10**30), "least widths and heights that leave room"),
+    "no bins": (lambda layer: layer["spline"].update(bins=0), "a spline of some bins"),
+    "ends in another order": (lambda layer: layer["spline"].update(low=3.0, high=-3.0), "a spline with low < high"),
+    "an end that is no number": (lambda layer: layer["spline"].update(low=float("nan")), "with finite floats"),
+    "an end that is a word": (lambda layer: layer["spline"].update(low="-3"), "with finite floats"),
+    "an end that is an array": (lambda layer: layer["spline"].update(low=torch.zeros(3)), "with finite floats"),
+    "other tails": (lambda layer: layer["spline"].update(tails="circular"), "tails of identity, box"),
+    "an unknown setting": (lambda layer: layer["spline"].update(knots=3), "a whole model file"),
+    "a spline that is a list": (lambda layer: layer.update(spline=[5, -3.0, 3.0]), "a whole model file"),
+    "truths as numbers": (
+        lambda layer: layer.update(only_inside=torch.tensor([0, 1])),
+        "a truth value",
+    ),
+    "one truth": (lambda layer: layer.update(only_inside=torch.tensor([True])), "a truth value"),
+    "no truths": (
+        lambda layer: layer.update(only_inside=torch.zeros(0, 10**9).bool()),
+        "a truth value",
+    ),
+    "truths as a list": (lambda layer: layer.update(only_inside=[False, True]), "a whole model file"),
+    "inputs of no shape": (lambda layer: layer.update(inputs=torch.zeros(10**12, 0).long()), "columns from 0 to 2"),
+    "no inputs": (lambda layer: layer.update(inputs=torch.zeros(0).long()), "without inputs that begins with a matrix"),
+    "no network": (lambda layer: layer.update(network=[], inputs=torch.zeros(0).long()), "that begins with a matrix"),
+    "a wave of one number": (lambda layer: layer["network"][0].update(straight=1.0), "a whole model file"),
+    "a wave of a word": (lambda layer: layer["network"][0].update(phase="0"), "a whole model file"),
+    "a wave of two numbers": (lambda layer: layer["network"][0].update(phase=torch.zeros(2)), "waves of 1 numbers"),
+    "an unknown operation": (
+        lambda layer: layer["network"][0].update(kind="Cosine"),
+        "got 'Cosine'. Install the lunet",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "sentence"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_splines_in_a_file_are_refused(change, sentence, tmp_path):
+    path = tmp_path / "model.pt"
+    checkpoint.write_weights(path, NETWORKS["splines of angles"](), image_shape=None, training={}, examples=None)
+    content = torch.load(path, weights_only=True)
+    change(content["layers"][0])
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        checkpoint.read(path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_blocks_without_end_in_a_file_are_refused(tmp_path):
@@ -431,3 +533,12 @@ def test_a_floor_that_the_dtype_has_not_is_refused():
     with pytest.raises(BadInputError, match=r"a floor of at least 1\.2e-38 in float32; got 1\.0e-50\. Export with"):
         build_artifact(weights, Provenance("floor"), ExportSettings())
     assert build_artifact(weights, Provenance("floor"), ExportSettings(dtype="float64")).graphs
+
+
+@pytest.mark.parametrize(("half", "width"), [(1e-30, "2.0e-30"), (1e30, "2.0e+30")])
+def test_a_box_whose_square_the_dtype_has_not_is_refused(half, width):
+    weights = composed(splines(2, spline=replace(SPLINE, low=-half, high=half)), affine(2))
+    wanted = f"on boxes from 1.1e-19 to 1.8e+19 wide in float32; got {width}. Export with"
+    with pytest.raises(BadInputError, match=re.escape(wanted)):
+        Blueprint.choose(weights, ExportSettings()).build("density", {})
+    assert Blueprint.choose(weights, ExportSettings(dtype="float64")).build("density", {})

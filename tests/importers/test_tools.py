@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import given
 from lunet_export import ExportedClasses, checkpoint, data, importers
 from lunet_export.checks import reference
 from lunet_export.distribution import Mixture
@@ -114,3 +115,91 @@ def test_an_lu_net_and_an_imported_flow_are_one_mixture(here):
     allowed = tolerances.of_classes(mixture, x)["log_prob"]
     tolerances.assert_within(ours, theirs, allowed)
     assert tolerances.beyond(ours[::-1], theirs, allowed) > 1
+
+
+def zuko_nsf(dim):
+    return package("zuko").flows.NSF(dim, bins=4, transforms=2, hidden_features=(12, 12))
+
+
+@pytest.fixture
+def splines(here):
+    """A model file and a folder of zuko's splines; the same of sbi's, with a context of 4 numbers, and its contexts."""
+    package("sbi")
+    imported(zuko_nsf, "nsf")
+    torch.set_default_dtype(torch.float32)  # all that sbi trains in
+    posterior = given.seeded(lambda: given.of_sbi("NPE", "nsf", simulations=200, epochs=1))
+    of_sbi = importers.read(posterior.flow).weights
+    checkpoint.write_weights(Path("posterior.pt"), of_sbi, image_shape=None, training={}, examples=None)
+    np.save("contexts.npy", posterior.contexts[:300].astype(np.float32))
+    for name in ("nsf", "posterior"):
+        assert run(f"{name}.pt", "-o", name)[0] == 0
+
+
+#: What is asked of zuko's splines and of sbi's posterior, the exit code, and what is said.
+CONTEXT = ("--context", "0.5,0,1,-1")
+ASKED = {
+    "inspect": (["inspect", "nsf.pt"], 0, "kinds.SplineAutoregressive  2"),
+    "inspect a folder": (["inspect", "posterior"], 0, "SplineAutoregressive"),
+    "inspect --solvers": (["inspect", "nsf.pt", "--solvers"], 2, "Expected a model with LU layers"),
+    "certify": (
+        ["certify", "nsf.pt", "rows.npy"],
+        2,
+        "bounded to certify; layer 1 of 2 (SplineAutoregressive) has no bound. Give an LU-Net",
+    ),
+    "certify a posterior": (
+        ["certify", "posterior.pt", "rows.npy", *CONTEXT],
+        2,
+        "layer 2 of 11 (SplineAutoregressive) has no bound",
+    ),
+    "recalibrate": (["recalibrate", "nsf.pt", "rows.npy", "-o", "better.pt"], 0, "wrote better.pt"),
+    "recalibrate a posterior": (
+        ["recalibrate", "posterior.pt", "rows.npy", "-o", "shifted.pt", "--context", "contexts.npy"],
+        0,
+        "wrote shifted.pt",
+    ),
+    "diagnose": (["diagnose", "nsf.pt", "rows.npy"], 0, "no layer of this model is an activation"),
+    "diagnose a posterior": (["diagnose", "posterior", "rows.npy", "--context", "contexts.npy"], 0, "Gaussian gap"),
+    "plot latents": (["plot", "latents", "nsf.pt", "rows.npy", "-o", "latents.png"], 0, "wrote latents.png"),
+    "plot samples": (["plot", "samples", "posterior.pt", "-o", "samples.png", *CONTEXT], 0, "wrote samples.png"),
+    "plot activations": (["plot", "activations", "nsf.pt", "rows.npy", "-o", "a.png"], 2, "a model with activations"),
+    "score": (["score", "nsf", "rows.npy", "-o", "scores.csv"], 0, "300 rows"),
+    "score a posterior": (
+        ["score", "posterior", "rows.npy", "--context", "contexts.npy", "-o", "s.csv"],
+        0,
+        "300 rows",
+    ),
+    "sample": (["sample", "nsf", "-n", "10", "-o", "samples.csv"], 0, "10 samples"),
+    "sample a posterior": (["sample", "posterior", "-n", "10", *CONTEXT, "-o", "given.csv"], 0, "10 samples"),
+    "sample a posterior of nothing": (["sample", "posterior", "-n", "10", "-o", "none.csv"], 2, "Expected a --context"),
+    "a verifier": (["nsf.pt", "-o", "verified", "--for-verifier"], 2, "Expected an LU-Net, or LU layers"),
+    "a verifier of a posterior": (["posterior.pt", "-o", "v", "--for-verifier"], 2, "Expected an LU-Net, or LU layers"),
+    "train": (["train", "rows.npy", "--from", "nsf.pt", "-o", "on.pt"], 2, "Expected an LU-Net, or LU layers"),
+    "embed": (["embed", "posterior", "-o", "embedded", "--language", "rust"], 0, "embedded/src/main.rs"),
+    "triton": (["triton", "posterior", "-o", "served"], 0, "x [N, 3], context [N, 4] -> log_prob [N, 1], z [N, 3]"),
+    "check": (["check", "posterior", "--model", "posterior.pt"], 0, "18 of 18 checks passed"),
+    "check another": (["check", "nsf", "--model", "posterior.pt"], 2, "posterior.pt is another one"),
+}
+
+
+@pytest.mark.usefixtures("splines")
+def test_every_tool_takes_splines_or_says_why_not():
+    """In one test: what they are asked about is trained once."""
+    for name, (arguments, wanted, sentence) in ASKED.items():
+        code, out, err = run(*arguments)
+        assert (code, sentence in out + err, "Traceback" in err) == (wanted, True, False), (name, out, err)
+
+
+def test_splines_are_a_class_beside_an_lu_net(here):
+    weights = imported(zuko_nsf, "nsf")
+    mixture = Mixture((network(DIM, 3), weights), ("lu-net", "splines"), (0.3, 0.7))
+    export(mixture, Path("both"), Provenance("both"), ExportSettings(with_log_prob=True))
+    assert run("check", "both")[0] == 0
+    x = rows(40, DIM, seed=3).astype(np.float32)
+    theirs = np.stack(
+        [
+            np.log(prior) + reference.log_prob(each, x)
+            for each, prior in zip(mixture.components, (0.3, 0.7), strict=True)
+        ]
+    )
+    allowed = tolerances.of_classes(mixture, x)["log_prob"]
+    tolerances.assert_within(ExportedClasses("both", provider="cpu").log_prob(x), np.logaddexp(*theirs), allowed)

@@ -62,9 +62,9 @@ def with_heights(layer: SplineAutoregressive, factor: float) -> SplineAutoregres
 
 #: Another layer in the place of the right one.
 OTHER_LAYERS = {
-    "no least width": lambda layer: replace(layer, spline=replace(layer.spline, least_width=0.0)),
+    "nearly no least width": lambda layer: replace(layer, spline=replace(layer.spline, least_width=1e-30)),
     "twice the least width": lambda layer: replace(layer, spline=replace(layer.spline, least_width=2e-3)),
-    "no least height": lambda layer: replace(layer, spline=replace(layer.spline, least_height=0.0)),
+    "nearly no least height": lambda layer: replace(layer, spline=replace(layer.spline, least_height=1e-30)),
     "another least slope": lambda layer: replace(layer, spline=replace(layer.spline, least_slope=2e-3)),
     "heights not divided by sqrt(hidden)": lambda layer: with_heights(layer, np.sqrt(HIDDEN)),
     "no identity outside": lambda layer: replace(layer, spline=replace(layer.spline, tails="box")),

@@ -129,6 +129,30 @@ class MaskedModel(_OneModel):
     weights = staticmethod(composed.NETWORKS["masked autoregressive"])
 
 
+class SplineModel(_OneModel):
+    name = "checkpoint of splines"
+    weights = staticmethod(composed.NETWORKS["spline couplings"])
+
+
+class AngleModel(_OneModel):
+    """Networks that begin with sines, columns on a box beside others, and a base that is uniform in some columns."""
+
+    name = "checkpoint of splines of angles"
+    weights = staticmethod(composed.NETWORKS["splines of angles"])
+
+
+class ClampedModel(_OneModel):
+    name = "checkpoint of clamped couplings"
+    weights = staticmethod(composed.NETWORKS["clamped couplings"])
+
+
+class ConditionalSplineModel(_OneModel):
+    """Circular splines, and splines of the context alone."""
+
+    name = "checkpoint of conditional splines"
+    weights = staticmethod(conditional.splines)
+
+
 class ConditionalModel(_OneModel):
     name = "checkpoint of a conditional flow"
     weights = staticmethod(conditional.network)
@@ -320,9 +344,22 @@ class ZukoState(_State):
         return used(importers.read(source.filled(self.flow(), folder / self.file)).weights)
 
 
+class ZukoSplineState(ZukoState):
+    """The same of splines."""
+
+    name = "state of zuko's splines"
+
+    def flow(self) -> Any:
+        from zuko.flows import NSF
+
+        torch.manual_seed(0)
+        return NSF(2, bins=3, transforms=1, hidden_features=(4,))
+
+
 READERS = (
     *(LUNetModel, RealNVPModel, JKOModel, ComposedModel, MaskedModel, ConditionalModel, ConditionalLUNetModel),
     ConditionalRealNVPModel,
+    *(SplineModel, AngleModel, ClampedModel, ConditionalSplineModel),
     *(ClassModel, SafetensorsModel, SafetensorsState),
-    *(AuthorsModel, AuthorsStatistics, ResumeFile, NflowsState, NormflowsState, ZukoState),
+    *(AuthorsModel, AuthorsStatistics, ResumeFile, NflowsState, NormflowsState, ZukoState, ZukoSplineState),
 )
