@@ -23,7 +23,9 @@ CAUGHT = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_bad_graph_is_caught_on_every_gpu(name, reports):
-    case = Case(name, Path(), "float32", draws=False, captured=True, nodes=1, work_items=1, uploads=1, downloads=1)
+    case = Case(
+        name, Path(), "float32", draws=False, captured=True, nodes=1, work_items=1, uploads=1, downloads=1, clears=0
+    )
     for capability in CAPABILITIES:
         found = " / ".join(faults(case, reports[capability]["subjects"][name], launches=1, capability=capability))
         assert [words for words in CAUGHT[name] if words not in found] == [], found
@@ -39,6 +41,7 @@ CHANGED = {
     "another download": (["run", "downloads"], 3, "3 times out"),
     "another kernel": (["run", "kernels"], 48, "a run launches 52; committed: 51"),
     "memory in a run": (["run", "allocations"], 1, "allocates"),
+    "memory cleared in a run": (["run", "memsets"], 1, "clears memory 1 times"),
     "TF32": (["run", "math_modes"], [TF32, 0], "TF32 is on"),
     "TF32 that cannot be seen": (["tf32"], [], "with TF32 asked for"),
     "no capture": (["capture", "captures"], 0, "captures 0 times"),
