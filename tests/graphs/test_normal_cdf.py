@@ -106,7 +106,9 @@ def test_the_reference_s_root_is_the_inverse_to_the_last_digits():
             off = (below - mpmath.mpf(float(share))) / mpmath.npdf(mpmath.mpf(float(root)))
             assert abs(off) <= UNITS * 2.0**-53 * abs(root), share
     np.testing.assert_allclose(z, special.ndtri(u), rtol=2 * UNITS * 2.0**-53)
-    np.testing.assert_allclose(np.log(normal_cdf(z)), special.log_ndtr(z), rtol=2e-15, atol=2e-15)
+    # A relative error of Phi is an absolute one of its logarithm, which rounds too; scipy errs as much.
+    ours, theirs = np.log(normal_cdf(z)), special.log_ndtr(z)
+    assert (np.abs(ours - theirs) <= 2 * 2.0**-53 * (UNITS + 0.5 * z**2 + 2 * np.abs(theirs))).all()
 
 
 @every_dtype
@@ -128,8 +130,8 @@ def test_ends_give_finite_roots():
     for dtype in ("float32", "float64"):
         z = run(np.array([0.0, -1.0, 1e-300, 1.0, 2.0], dtype), back=True)[0]
         assert np.isfinite(z).all()
-        np.testing.assert_allclose(z[:3], special.ndtri(LEAST), rtol=1e-6)
-        np.testing.assert_allclose(z[3:], special.ndtri(1 - unit_roundoff(dtype)), rtol=1e-6)
+        ends, rounding = special.ndtri([LEAST, 1 - unit_roundoff(dtype)]), 2 * UNITS * unit_roundoff(dtype)
+        np.testing.assert_allclose(z, np.repeat(ends, [3, 2]), rtol=rounding)
     for dtype in ("float32", "float64"):
         far = np.array([-np.finfo(dtype).max, -1e4, 1e4, np.finfo(dtype).max], dtype)
         np.testing.assert_array_equal(run(far)[0], [0.0, 0.0, 1.0, 1.0])
